@@ -1,0 +1,161 @@
+"""The contract of a learner: how a policy is taught.
+
+The loop that drives every learner is, in essence,
+
+    for update in range(updates):
+        data = task.batch(update)
+        rollouts = fleet.collect(update)          # learner.demand(update).rollouts of them
+        metrics = learner.update(data, rollouts)
+        fleet.publish(update + 1, learner.published())
+
+so a learner never knows where its data came from nor how many machines there are. Data-parallel
+learners each see a part of the batch: losses are written as (local sum) / (global normaliser), the
+normaliser by `group.sum`, and gradients are added up over the group, so that any split of a batch
+gives the gradient of the whole.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from rubout.policy import Policy
+from rubout.types import ActionSpace, Trajectories
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a learner consumes at one update.
+
+    Attributes:
+        rollouts: trajectories of the policy, over the whole group.
+        completions: Monte-Carlo completions from every prefix of each of them.
+    """
+
+    rollouts: int = 0
+    completions: int = 0
+
+
+class Group(Protocol):
+    """The learners that train together, of which this is one."""
+
+    rank: int
+    size: int
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum of a tensor over the group; carries no gradient."""
+
+    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace every gradient by its sum over the group."""
+
+
+class Alone:
+    """A group of one."""
+
+    rank = 0
+    size = 1
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The value itself."""
+        return value.detach()
+
+    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Nothing to add."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a learner is given besides its options.
+
+    Attributes:
+        space: the actions.
+        batch_size: real sequences per update, over the whole group.
+        device: where the learner's modules live.
+        group: the learners that train together.
+    """
+
+    space: ActionSpace
+    batch_size: int
+    device: torch.device
+    group: Group
+
+
+class Learner(ABC):
+    """One way to teach a policy. Built as `LearnerClass(policy, config, context)`.
+
+    Attributes:
+        Config: the class of its options, a frozen dataclass.
+        uses_rollouts: whether any update asks for trajectories.
+        max_staleness: the most updates by which its rollouts may lag behind; None: any.
+    """
+
+    Config: ClassVar[type]
+    uses_rollouts: ClassVar[bool] = False
+    max_staleness: ClassVar[int | None] = None
+
+    def __init__(self, policy: Policy, context: Context) -> None:
+        self.policy = policy
+        self.context = context
+
+    @abstractmethod
+    def update(self, data: Trajectories, rollouts: Trajectories | None) -> dict[str, float]:
+        """Improve by one step.
+
+        Args:
+            data: this learner's part of a batch of expert sequences, on the context's device.
+            rollouts: its part of what `demand` asked for, or None where that was nothing.
+
+        Returns:
+            metrics, plain numbers.
+        """
+
+    def demand(self, update: int) -> Demand:
+        """What update number `update` (from 0) consumes; a pure function of the number."""
+        return Demand()
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything that is trained, by name: what checkpoints hold."""
+        return {"policy": self.policy}
+
+    @abstractmethod
+    def optimizers(self) -> dict[str, Optimizer]:
+        """The optimisers, by name."""
+
+    def published(self) -> dict[str, nn.Module]:
+        """What the rollout actors receive after each update: the policy, and a reward if any."""
+        return {"policy": self.policy}
+
+    def state(self) -> dict[str, float | int | str]:
+        """Whatever else a resumed run needs: plain values."""
+        return {}
+
+    def load_state(self, state: Mapping[str, float | int | str]) -> None:
+        """Take back what `state` gave."""
+
+    def step(
+        self, loss: Tensor, optimizer: Optimizer, parameters: Iterable[nn.Parameter], clip: float
+    ) -> float:
+        """Backward, add gradients over the group, clip, step.
+
+        Args:
+            loss: scalar, this learner's part of the group's loss.
+            optimizer: updated.
+            parameters: those the optimiser holds.
+            clip: largest global gradient norm; 0: no clipping.
+
+        Returns:
+            the gradient's norm before clipping.
+        """
+        held = list(parameters)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.context.group.add_gradients(held)
+        norm = nn.utils.clip_grad_norm_(held, clip if clip > 0 else torch.inf)
+        optimizer.step()
+        return float(norm)

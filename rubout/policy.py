@@ -1,0 +1,82 @@
+"""The contract of a policy: a model that types, and can score what was typed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from rubout.tape import Keys
+from rubout.types import ActionSpace, Sequences, Trajectories
+
+Want = Literal["log_probs", "values", "log_softmax"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a policy says of whole action logs; a field that was not asked for is None.
+
+    Attributes:
+        log_probs_BT: float32, log pi(action | state), 0 on padding.
+        values_BS: float32, V(s) = logsumexp of the logits over exactly the legal actions, for every
+            state and the final one; 0 on padding.
+        log_softmax_BTA: float32, log pi(. | state), -inf where illegal; 0 on padding.
+    """
+
+    log_probs_BT: Tensor | None = None
+    values_BS: Tensor | None = None
+    log_softmax_BTA: Tensor | None = None
+
+
+class Generation(ABC):
+    """B sequences being typed by a policy: what `Policy.start` returns.
+
+    A backspace returns to the state of the token before and costs no forward pass.
+    """
+
+    logits_BA: Tensor
+    """float32 [B, A], the logits of the present states, illegal actions not yet masked."""
+
+    @abstractmethod
+    def step(self, actions_B: Tensor, keys: Keys) -> None:
+        """Follow one key on each tape; `logits_BA` is then that of the states after it.
+
+        Args:
+            actions_B: int64 [B], the keys pressed.
+            keys: what they did. Rows in which nothing was typed or rubbed out stay as they are.
+        """
+
+
+class Policy(nn.Module, ABC):
+    """A policy over the actions of a space.
+
+    Generation and scoring agree to rounding for every action log: `rubout.checks.check_policy`
+    holds any policy to it. The class carries its options in `Config`, a frozen dataclass, and is
+    built as `PolicyClass(space, config)`.
+    """
+
+    Config: ClassVar[type]
+    space: ActionSpace
+
+    @abstractmethod
+    def score(
+        self, trajectories: Trajectories, want: Collection[Want], temperature: float = 1.0
+    ) -> Scores:
+        """Score whole action logs in one pass, backspaces included.
+
+        Args:
+            trajectories: the logs.
+            want: what is computed; nothing else is materialised. [B, T, A] is the largest tensor
+                in the program and exists only for `log_softmax`.
+            temperature: divides the logits.
+
+        Returns:
+            the scores asked for, differentiable in the parameters.
+        """
+
+    @abstractmethod
+    def start(self, batch_size: int, prompts: Sequences | None = None) -> Generation:
+        """Begin to type `batch_size` sequences after their prompts."""

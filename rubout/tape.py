@@ -1,0 +1,330 @@
+"""The tape: what stands on it after each key, and what every state sees.
+
+States are a pure function of the action log, so only actions are ever stored or sent. The
+vectorised env presses keys one at a time (`press`), policies and losses replay whole logs
+(`replay`); both rest on the same transition.
+
+A log is laid out as a tree of nodes: node 0 is the start, one node for every token of the prompt and
+for every token typed. A node's parent is the token it was typed after; a backspace returns to the
+parent, makes no node and so costs nothing. The state before action t is a node; what that state
+sees is the path from the start to it.
+
+Actions that are illegal where they stand (an env accepts any) leave the tape as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rubout.types import ActionSpace, Legality, Sequences, Trajectories
+
+
+@dataclass(frozen=True, slots=True)
+class TapeState:
+    """B tapes between two keys.
+
+    Attributes:
+        tokens_BL: int64 [B, L], what stands on the tape, 0 beyond its end.
+        length_B: int64 [B], tokens on the tape, prompt included.
+        prompt_length_B: int64 [B], how many of them cannot be rubbed out.
+        num_actions_B: int64 [B], keys pressed.
+        num_backspaces_B: int64 [B], deletions among them.
+        rubbed_B: int64 [B], the token that the last key rubbed out, -1 if it did not.
+    """
+
+    tokens_BL: Tensor
+    length_B: Tensor
+    prompt_length_B: Tensor
+    num_actions_B: Tensor
+    num_backspaces_B: Tensor
+    rubbed_B: Tensor
+
+    def legality(self, space: ActionSpace) -> Legality:
+        """What may be pressed now, shape [B]."""
+        return space.legality(
+            self.length_B, self.prompt_length_B, self.num_backspaces_B, self.rubbed_B
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What one key did to each of B tapes: bool [B] each, all False for an illegal key."""
+
+    typed_B: Tensor
+    rubbed_B: Tensor
+    ended_B: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Tape:
+    """B action logs, replayed.
+
+    Attributes:
+        tokens_BN: int64, the token each node holds; the space's start id at node 0, 0 on padding.
+        parents_BN: int64, the node each was typed after; 0 for the start and on padding.
+        depths_BN: int64, tokens on the path above, that is the node's position; 0 on padding.
+        states_BS: int64, the node on which the state before action t stands; state T is the
+            end, repeated on padding.
+        legality_BS: what each state allows.
+        path_BD: int64 [B, L + 1], the nodes of the final path by depth; only the first
+            `depth of the final state` + 1 are meant.
+        linear: nothing was rubbed out, so every node's parent is the node before it.
+    """
+
+    tokens_BN: Tensor
+    parents_BN: Tensor
+    depths_BN: Tensor
+    states_BS: Tensor
+    legality_BS: Legality
+    path_BD: Tensor
+    linear: bool
+
+
+def blank(
+    space: ActionSpace, batch_size: int, prompts: Sequences | None, device: torch.device | str
+) -> TapeState:
+    """B tapes that hold nothing but their prompts.
+
+    Raises:
+        ValueError: a prompt fills the tape or holds ids that are not tokens.
+    """
+    zeros = torch.zeros(batch_size, dtype=torch.int64, device=device)
+    tokens = torch.zeros(batch_size, space.max_length, dtype=torch.int64, device=device)
+    lengths = zeros
+    if prompts is not None:
+        if len(prompts) != batch_size:
+            raise ValueError(f"{len(prompts)} prompts for {batch_size} sequences")
+        lengths = prompts.lengths_B.to(device)
+        given = prompts.tokens_BL.to(device).masked_fill(~prompts.mask_BL.to(device), 0)
+        if int(lengths.max()) >= space.max_length:
+            raise ValueError(
+                f"a prompt of {int(lengths.max())} tokens fills the tape of {space.max_length}"
+            )
+        if int(given.min()) < 0 or int(given.max()) >= space.num_tokens:
+            raise ValueError("a prompt holds ids that are not tokens")
+        width = min(given.shape[1], space.max_length)
+        tokens[:, :width] = given[:, :width]
+    return TapeState(tokens, lengths, lengths, zeros, zeros, torch.full_like(zeros, -1))
+
+
+def press(
+    space: ActionSpace, state: TapeState, actions_B: Tensor, active_B: Tensor | None = None
+) -> tuple[TapeState, Keys]:
+    """Press one key on each tape.
+
+    Args:
+        space: what the actions mean.
+        state: the tapes.
+        actions_B: int64 [B], any value; what is illegal changes nothing but the count.
+        active_B: bool [B]; where False nothing is pressed. None: everywhere.
+
+    Returns:
+        the tapes after, and what each key did.
+    """
+    legal = state.legality(space)
+    active = torch.ones_like(legal.token) if active_B is None else active_B
+    is_token = (actions_B >= 0) & (actions_B < space.num_tokens) & (actions_B != legal.forbidden)
+    typed = active & is_token & legal.token
+    rubbed = active & legal.backspace & (actions_B == space.backspace_id)
+    ended = active & (actions_B == space.eos_id) & space.eos
+
+    slot = torch.where(rubbed, state.length_B - 1, state.length_B.clamp(max=space.max_length - 1))
+    old = state.tokens_BL.gather(1, slot.unsqueeze(1)).squeeze(1)
+    new = torch.where(typed, actions_B, old.masked_fill(rubbed, 0))
+    after = TapeState(
+        tokens_BL=state.tokens_BL.scatter(1, slot.unsqueeze(1), new.unsqueeze(1)),
+        length_B=state.length_B + typed.long() - rubbed.long(),
+        prompt_length_B=state.prompt_length_B,
+        num_actions_B=state.num_actions_B + active.long(),
+        num_backspaces_B=state.num_backspaces_B + rubbed.long(),
+        rubbed_B=torch.where(rubbed, old, torch.where(active, -1, state.rubbed_B)),
+    )
+    return after, Keys(typed, rubbed, ended)
+
+
+def is_over(space: ActionSpace, state: TapeState, keys: Keys) -> tuple[Tensor, Tensor]:
+    """Whether the episodes ended with this key: (terminated, truncated), bool [B] each.
+
+    Terminated at `<eos>`, or where there is none, on a full tape; truncated at the action limit.
+    """
+    terminated = keys.ended_B if space.eos else state.length_B >= space.max_length
+    return terminated, ~terminated & (state.num_actions_B >= space.action_limit)
+
+
+def replay(space: ActionSpace, trajectories: Trajectories) -> Tape:
+    """Lay action logs out as trees: nodes, parents, depths, and the node of every state.
+
+    Args:
+        space: what the actions mean.
+        trajectories: B logs of up to T actions each, with prompts of up to P tokens.
+
+    Returns:
+        the tape, N <= 1 + P + T nodes wide.
+    """
+    if _is_plain(space, trajectories):
+        return _replay_linear(space, trajectories)
+    return _replay_tree(space, trajectories)
+
+
+def survivors(space: ActionSpace, trajectories: Trajectories) -> Sequences:
+    """What was left on the tape at the end, prompt included.
+
+    Returns:
+        sequences padded to the space's max_length.
+    """
+    tape = replay(space, trajectories)
+    tokens_BD = tape.tokens_BN.gather(1, tape.path_BD)[:, 1:]
+    lengths_B = tape.depths_BN.gather(1, tape.states_BS[:, -1:]).squeeze(1)
+    sequences = Sequences(tokens_BD, lengths_B)
+    return replace(sequences, tokens_BL=tokens_BD.masked_fill(~sequences.mask_BL, 0))
+
+
+def written(
+    space: ActionSpace, continuations: Sequences, prompts: Sequences | None = None
+) -> Trajectories:
+    """Finished text as an expert types it: token by token, then `<eos>` where there is one.
+
+    Args:
+        space: the action space of the task.
+        continuations: what follows the prompts; full tapes where the space has no `<eos>`.
+        prompts: what stands on the tape beforehand, or None.
+    """
+    mask = continuations.mask_BL
+    actions = torch.where(mask, continuations.tokens_BL, 0)
+    lengths = continuations.lengths_B
+    if space.eos:
+        actions = torch.cat([actions, torch.zeros_like(actions[:, :1])], dim=1)
+        actions = actions.scatter(1, lengths.unsqueeze(1), space.eos_id)
+        lengths = lengths + 1
+    return Trajectories(
+        actions_BT=actions[:, : int(lengths.max())],
+        log_probs_BT=torch.zeros(actions.shape[0], int(lengths.max())),
+        num_actions_B=lengths,
+        terminated_B=torch.ones_like(lengths, dtype=torch.bool),
+        policy_version_B=torch.full_like(lengths, -1),
+        prompts=prompts,
+    )
+
+
+def visibility(tape: Tape) -> Tensor:
+    """What each node sees: itself and its ancestors.
+
+    Returns:
+        bool [B, N, N], True where the row's node sees the column's; every row sees itself, also
+        on padding, so that no attention row is empty.
+    """
+    batch, nodes = tape.tokens_BN.shape
+    eye = torch.eye(nodes, dtype=torch.bool, device=tape.tokens_BN.device)
+    if tape.linear:
+        return torch.ones_like(eye).tril().expand(batch, nodes, nodes)
+    seen = eye.repeat(batch, 1, 1)
+    rows = torch.arange(batch, device=seen.device)
+    for node in range(1, nodes):
+        seen[:, node] |= seen[rows, tape.parents_BN[:, node]]
+    return seen
+
+
+def _prompt_parts(space: ActionSpace, trajectories: Trajectories) -> tuple[Tensor, Tensor]:
+    """Start and prompt as nodes [B, 1 + P], and the prompt lengths [B]."""
+    start = torch.full_like(trajectories.num_actions_B, space.start_id).unsqueeze(1)
+    prompts = trajectories.prompts
+    if prompts is None:
+        return start, torch.zeros_like(trajectories.num_actions_B)
+    tokens = prompts.tokens_BL.masked_fill(~prompts.mask_BL, 0)
+    return torch.cat([start, tokens], dim=1), prompts.lengths_B
+
+
+def _is_plain(space: ActionSpace, trajectories: Trajectories) -> bool:
+    """No key of these logs rubs out anything or is illegal: the tape needs no replay."""
+    _, prompt_length_B = _prompt_parts(space, trajectories)
+    actions, mask = trajectories.actions_BT, trajectories.mask_BT
+    is_token = mask & (actions < space.num_tokens)
+    legal = is_token | (mask & (actions == space.eos_id) & space.eos)
+    fits = (is_token.sum(1) + prompt_length_B <= space.max_length).all()
+    return bool((legal == mask).all() & fits)
+
+
+def _replay_linear(space: ActionSpace, trajectories: Trajectories) -> Tape:
+    """The closed form of `_replay_tree` for logs without a deletion."""
+    head, prompt_length_B = _prompt_parts(space, trajectories)
+    device = head.device
+    batch, num_actions = trajectories.actions_BT.shape
+    is_token = trajectories.mask_BT & (trajectories.actions_BT < space.num_tokens)
+    typed_B = is_token.sum(1)
+    last_B = prompt_length_B + typed_B
+    num_nodes = 1 + int(last_B.max()) if batch else 1
+
+    tokens = torch.zeros(batch, head.shape[1] + num_actions + 1, dtype=torch.int64, device=device)
+    tokens[:, : head.shape[1]] = head
+    steps = torch.arange(num_actions, device=device)
+    places = torch.where(is_token, prompt_length_B.unsqueeze(1) + 1 + steps, tokens.shape[1] - 1)
+    tokens = tokens.scatter(1, places, trajectories.actions_BT)[:, :num_nodes]
+
+    nodes = torch.arange(num_nodes, device=device).expand(batch, -1)
+    real = nodes <= last_B.unsqueeze(1)
+    steps = torch.arange(num_actions + 1, device=device)
+    states = torch.minimum(prompt_length_B.unsqueeze(1) + steps, last_B.unsqueeze(1))
+    zeros = torch.zeros_like(states)
+    path = torch.arange(space.max_length + 1, device=device).clamp(max=num_nodes - 1)
+    return Tape(
+        tokens_BN=tokens.masked_fill(~real, 0),
+        parents_BN=(nodes - 1).clamp(min=0).masked_fill(~real, 0),
+        depths_BN=nodes.masked_fill(~real, 0),
+        states_BS=states,
+        legality_BS=space.legality(states, prompt_length_B.unsqueeze(1), zeros, zeros - 1),
+        path_BD=path.expand(batch, -1),
+        linear=True,
+    )
+
+
+def _replay_tree(space: ActionSpace, trajectories: Trajectories) -> Tape:
+    """Key by key, with a stack of nodes: what stands at each depth."""
+    head, prompt_length_B = _prompt_parts(space, trajectories)
+    device = head.device
+    batch, num_actions = trajectories.actions_BT.shape
+    width = head.shape[1] + num_actions
+    spare = width  # where rows without a new node write
+    tokens = torch.zeros(batch, width + 1, dtype=torch.int64, device=device)
+    tokens[:, : head.shape[1]] = head
+    parents = torch.zeros_like(tokens)
+    depths = torch.zeros_like(tokens)
+    places = torch.arange(head.shape[1], device=device)
+    is_prompt = places <= prompt_length_B.unsqueeze(1)
+    depths[:, : head.shape[1]] = places * is_prompt
+    parents[:, : head.shape[1]] = (places - 1).clamp(min=0) * is_prompt
+
+    path = torch.arange(space.max_length + 2, device=device).repeat(batch, 1)
+    top, count = prompt_length_B, prompt_length_B + 1
+    state = blank(space, batch, trajectories.prompts, device)
+    states, legal = [top], [state.legality(space)]
+    for step in range(num_actions):
+        action = trajectories.actions_BT[:, step]
+        state, keys = press(space, state, action, step < trajectories.num_actions_B)
+        node = torch.where(keys.typed_B, count, spare).unsqueeze(1)
+        tokens.scatter_(1, node, action.unsqueeze(1))
+        parents.scatter_(1, node, top.unsqueeze(1))
+        depths.scatter_(1, node, state.length_B.unsqueeze(1))
+        depth = torch.where(keys.typed_B, state.length_B, space.max_length + 1).unsqueeze(1)
+        path.scatter_(1, depth, node)
+        top = path.gather(1, state.length_B.unsqueeze(1)).squeeze(1)
+        count = count + keys.typed_B.long()
+        states.append(top)
+        legal.append(state.legality(space))
+
+    num_nodes = int(count.max()) if batch else 1
+    return Tape(
+        tokens_BN=tokens[:, :num_nodes],
+        parents_BN=parents[:, :num_nodes],
+        depths_BN=depths[:, :num_nodes],
+        states_BS=torch.stack(states, dim=1),
+        legality_BS=Legality(
+            torch.stack([item.token for item in legal], dim=1),
+            torch.stack([item.backspace for item in legal], dim=1),
+            torch.stack([item.forbidden for item in legal], dim=1),
+        ),
+        path_BD=path[:, : space.max_length + 1].clamp(max=num_nodes - 1),
+        linear=False,
+    )

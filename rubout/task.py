@@ -1,0 +1,67 @@
+"""The contract of a task: where real sequences come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+from rubout.policy import Policy
+from rubout.types import ActionSpace, Sequences, Trajectories
+
+Split = Literal["train", "validation", "test"]
+
+
+class Codec(ABC):
+    """Text to token ids and back; saved with a run, so that generating needs no corpus."""
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text."""
+
+    @abstractmethod
+    def decode(self, tokens: list[int]) -> str:
+        """The text of token ids."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, object]:
+        """All that `rubout.tasks.codecs.codec_from_json` needs to make it again."""
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The token that stands for words outside the vocabulary, or None."""
+        return None
+
+
+class Task(ABC):
+    """A source of expert sequences. Built as `TaskClass(config)`; bad input raises UserError.
+
+    Attributes:
+        Config: the class of its options, a frozen dataclass.
+        space: tokens, `<eos>` and lengths, without a backspace: that is the run's choice and takes
+            the id after.
+        codec: text and ids.
+    """
+
+    Config: ClassVar[type]
+    space: ActionSpace
+    codec: Codec
+
+    @abstractmethod
+    def split(self, name: Split) -> Trajectories:
+        """The expert's action logs of one split, prompts included, on the CPU."""
+
+    def oracle(self) -> Policy | None:
+        """The true distribution, where it is known."""
+        return None
+
+    def score(self, trajectories: Trajectories, answers: Sequences) -> dict[str, float]:
+        """Task-specific quality of what was typed after the prompts of a split.
+
+        Args:
+            trajectories: one attempt at each prompt.
+            answers: what the split's expert wrote after them.
+
+        Returns:
+            figures by name, means over the batch; empty where the task has none.
+        """
+        return {}
