@@ -1,0 +1,1 @@
+"""How a policy is taught: one file a paper."""

@@ -67,6 +67,13 @@ def find(kind: Kind, name: str) -> type:
     return found
 
 
+def resolve(name: str) -> object:
+    """The object that `package.module:Name` names, whatever it is."""
+    module_name, _, attribute = name.partition(":")
+    found: object = getattr(importlib.import_module(module_name), attribute)
+    return found
+
+
 def names(kind: Kind) -> list[str]:
     """The short names of a kind that come with the package."""
     home, contract = _HOMES[kind]

@@ -103,7 +103,7 @@ def blank(
             raise ValueError(
                 f"a prompt of {int(lengths.max())} tokens fills the tape of {space.max_length}"
             )
-        if int(given.min()) < 0 or int(given.max()) >= space.num_tokens:
+        if bool(((given < 0) | (given >= space.num_tokens)).any()):
             raise ValueError("a prompt holds ids that are not tokens")
         width = min(given.shape[1], space.max_length)
         tokens[:, :width] = given[:, :width]
@@ -196,12 +196,12 @@ def written(
     actions = torch.where(mask, continuations.tokens_BL, 0)
     lengths = continuations.lengths_B
     if space.eos:
-        actions = torch.cat([actions, torch.zeros_like(actions[:, :1])], dim=1)
+        actions = torch.cat([actions, torch.zeros_like(lengths).unsqueeze(1)], dim=1)
         actions = actions.scatter(1, lengths.unsqueeze(1), space.eos_id)
         lengths = lengths + 1
     return Trajectories(
         actions_BT=actions[:, : int(lengths.max())],
-        log_probs_BT=torch.zeros(actions.shape[0], int(lengths.max())),
+        log_probs_BT=torch.zeros(actions.shape[0], int(lengths.max()), device=actions.device),
         num_actions_B=lengths,
         terminated_B=torch.ones_like(lengths, dtype=torch.bool),
         policy_version_B=torch.full_like(lengths, -1),
@@ -241,7 +241,7 @@ def _is_plain(space: ActionSpace, trajectories: Trajectories) -> bool:
     """No key of these logs rubs out anything or is illegal: the tape needs no replay."""
     _, prompt_length_B = _prompt_parts(space, trajectories)
     actions, mask = trajectories.actions_BT, trajectories.mask_BT
-    is_token = mask & (actions < space.num_tokens)
+    is_token = mask & (actions >= 0) & (actions < space.num_tokens)
     legal = is_token | (mask & (actions == space.eos_id) & space.eos)
     fits = (is_token.sum(1) + prompt_length_B <= space.max_length).all()
     return bool((legal == mask).all() & fits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
@@ -25,6 +27,12 @@ class Codec(ABC):
     @abstractmethod
     def to_json(self) -> dict[str, object]:
         """All that `rubout.tasks.codecs.codec_from_json` needs to make it again."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Short digest of all that `to_json` gives: tells one vocabulary from another."""
+        text = json.dumps(self.to_json(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def unknown_id(self) -> int | None:

@@ -1,0 +1,1 @@
+"""Networks that type: one file a kind, and the machinery they share."""

@@ -1,0 +1,1 @@
+"""From one policy to many actors: sampler (in-process), worker (an actor), fleet (many)."""

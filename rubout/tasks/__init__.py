@@ -1,0 +1,1 @@
+"""Where real sequences come from: one file a task."""

@@ -1,0 +1,78 @@
+"""Maximum likelihood: the baseline every other learner is read against.
+
+    L = -(1 / number of actions) sum_b sum_t log p(a_t | s_t)
+
+The mean is over actions, `<eos>` included, padding excluded. Source: SeqGAN's pre-training (Yu et
+al. 2017), whose code uses Adam with learning rate 0.01 and clips the global gradient norm at 5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from rubout.learner import Context, Learner
+from rubout.policy import Policy
+from rubout.types import Trajectories
+
+
+@dataclass(frozen=True)
+class MLEConfig:
+    """Options of maximum likelihood."""
+
+    lr: float = 0.005
+    """Adam's learning rate."""
+    weight_decay: float = 0.0
+    """Adam's L2 penalty."""
+    clip: float = 5.0
+    """Largest global gradient norm; 0: no clipping."""
+
+
+def weighted_nll(
+    log_probs_BT: Tensor, num_actions_B: Tensor, weights_B: Tensor, total_actions: Tensor
+) -> Tensor:
+    """Negative log-likelihood per action, each sequence weighted.
+
+    Args:
+        log_probs_BT: float32 [B, T], 0 on padding.
+        num_actions_B: int64 [B].
+        weights_B: float32 [B], mean 1 over the group's batch; constants.
+        total_actions: scalar, actions in the group's batch.
+
+    Returns:
+        scalar: this learner's part of the group's loss. Equal weights give the mean over actions.
+    """
+    assert log_probs_BT.ndim == 2
+    assert num_actions_B.shape == weights_B.shape == log_probs_BT.shape[:1]
+    return -(weights_B * log_probs_BT.sum(1)).sum() / total_actions
+
+
+class MLE(Learner):
+    """See the module."""
+
+    Config = MLEConfig
+
+    def __init__(self, policy: Policy, config: MLEConfig, context: Context) -> None:
+        super().__init__(policy, context)
+        self.config = config
+        self.optimizer = torch.optim.Adam(
+            policy.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
+
+    def update(self, data: Trajectories, rollouts: Trajectories | None) -> dict[str, float]:
+        """See `Learner.update`; rollouts are not used."""
+        del rollouts
+        log_probs_BT = self.policy.score(data, {"log_probs"}).log_probs_BT
+        assert log_probs_BT is not None
+        total = self.context.group.sum(data.num_actions_B.sum())
+        weights_B = torch.ones_like(log_probs_BT[:, 0])
+        loss = weighted_nll(log_probs_BT, data.num_actions_B, weights_B, total)
+        norm = self.step(loss, self.optimizer, self.policy.parameters(), self.config.clip)
+        return {"loss": float(self.context.group.sum(loss)), "gradient_norm": norm}
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """See `Learner.optimizers`."""
+        return {"policy": self.optimizer}

@@ -1,0 +1,66 @@
+"""`rubout evaluate RUN`: a run's policy beside its reference rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from rubout.cli import show
+from rubout.cli.parse import parse
+from rubout.errors import UserError
+from rubout.evaluation.evaluate import evaluate
+from rubout.training import setup
+from rubout.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Score a run's policy on its task's test split; writes evaluation.json into the run."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """RUN folder."""
+    checkpoint: Literal["best", "last"] = "best"
+    """By validation NLL, or the newest."""
+    num_samples: int = 2000
+    """Sequences drawn from each row for NLL oracle; most prompts for a task's own score."""
+    temperature: float = 1.0
+    """Divides the model's logits, in sampling and in scoring alike."""
+    seed: int = 0
+    """Of the samples."""
+    threads: int = 1
+    """CPU threads."""
+    json: bool = False
+    """Print one JSON document and nothing else."""
+
+
+def run(argv: list[str]) -> int:
+    """See the module."""
+    options = parse(EvaluateOptions, argv, "rubout evaluate")
+    if options.temperature <= 0 or options.num_samples < 1 or options.threads < 1:
+        raise UserError("--temperature, --num-samples and --threads must be positive")
+    torch.set_num_threads(options.threads)
+    folder = RunFolder.existing(options.run.resolve())
+    config = folder.config()
+    policy, path = show.trained_policy(folder, config, options.checkpoint)
+    task = setup.build_task(config)
+    if task.codec.fingerprint != folder.codec().fingerprint:
+        raise UserError(f"the task's data have changed: not the vocabulary {folder.path} learned")
+    rows = evaluate(
+        policy,
+        task,
+        num_samples=options.num_samples,
+        seed=options.seed,
+        temperature=options.temperature,
+    )
+    value = show.write_evaluation(folder, path, rows, options.num_samples, options.temperature)
+    if options.json:
+        print(json.dumps(value))
+    else:
+        print(f"{path}")
+        show.table(rows, task)
+    return 0

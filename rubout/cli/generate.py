@@ -1,0 +1,91 @@
+"""`rubout generate RUN`: sequences from a trained policy; needs no corpus."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+
+from rubout.cli import show
+from rubout.cli.parse import parse
+from rubout.errors import UserError
+from rubout.evaluation.evaluate import draw, sample_records
+from rubout.files import replacing
+from rubout.task import Codec
+from rubout.training.run_folder import RunFolder
+from rubout.types import ActionSpace, Sequences
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """Write sequences, one a line, to stdout or to a file."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """RUN folder."""
+    num: int = 10
+    """Sequences."""
+    temperature: float = 1.0
+    """Divides the logits."""
+    seed: int = 0
+    """The same seed gives the same sequences."""
+    prompt: str | None = None
+    """What every sequence starts with; it cannot be rubbed out."""
+    out: Path | None = None
+    """File to write; default: stdout."""
+    trace: bool = False
+    """Write JSON lines with every action, backspaces included, instead of text."""
+    unknown: bool = False
+    """Let the token for unknown words appear."""
+    checkpoint: Literal["best", "last"] = "best"
+    """By validation NLL, or the newest."""
+    threads: int = 1
+    """CPU threads."""
+
+
+def run(argv: list[str]) -> int:
+    """See the module."""
+    options = parse(GenerateOptions, argv, "rubout generate")
+    if options.num < 1 or options.temperature <= 0 or options.threads < 1:
+        raise UserError("--num, --temperature and --threads must be positive")
+    torch.set_num_threads(options.threads)
+    folder = RunFolder.existing(options.run.resolve())
+    codec = folder.codec()
+    prompts = _prompts(options, codec, folder.space())
+    policy, _ = show.trained_policy(folder, folder.config(), options.checkpoint)
+    suppress = () if options.unknown else show.unknown(codec)
+    drawn = draw(policy, options.num, options.seed, prompts, options.temperature, suppress)
+    records = sample_records(policy, codec, drawn)
+    if options.trace:
+        lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    else:
+        lines = [" ".join(record["text"].splitlines()) for record in records]
+    text = "".join(f"{line}\n" for line in lines)
+    if options.out is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        with replacing(options.out) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {options.out} cannot be written: {error.strerror}") from error
+    print(f"{options.num:,} sequences written to {options.out}")
+    return 0
+
+
+def _prompts(options: GenerateOptions, codec: Codec, space: ActionSpace) -> Sequences | None:
+    if options.prompt is None:
+        return None
+    try:
+        tokens = codec.encode(options.prompt)
+    except ValueError as error:
+        raise UserError(f"--prompt: {error}") from error
+    if len(tokens) >= space.max_length:
+        raise UserError(
+            f"--prompt has {len(tokens)} tokens and a sequence has at most {space.max_length}"
+        )
+    return Sequences.of([tokens] * options.num)

@@ -1,0 +1,164 @@
+"""What a run prints besides its progress: heading, tables, samples, the next commands."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from rubout.evaluation.evaluate import Row, draw, evaluate, head, sample_records
+from rubout.evaluation.nll import Estimate
+from rubout.files import write_json
+from rubout.options import build_policy
+from rubout.policy import Policy
+from rubout.rollout.source import Losses
+from rubout.task import Codec, Task
+from rubout.training import setup
+from rubout.training.checkpoint import RunState
+from rubout.training.config import TrainConfig
+from rubout.training.run_folder import RunFolder
+
+_TITLES = {
+    "nll_test": "NLL test",
+    "nll_oracle": "NLL oracle",
+    "exact_match": "exact match",
+}
+_NUM_SAMPLES = 2000
+_SHOWN_SAMPLES = 10
+
+
+def heading(config: TrainConfig, task: Task, folder: RunFolder, device: torch.device) -> None:
+    """One paragraph on what is about to run."""
+    space = setup.action_space(config, task)
+    counts = [len(task.split(name)) for name in ("train", "validation", "test")]  # type: ignore[arg-type]
+    rollouts = (
+        f"{config.rollout_workers} Ray actors" if config.rollout_workers else "this process"
+    )
+    learners = (
+        f"{config.learner_workers} Ray Train workers" if config.learner_workers else "this process"
+    )
+    print(
+        f"{config.learner} on {config.task}: {counts[0]:,} training, {counts[1]:,} validation, "
+        f"{counts[2]:,} test sequences; {space.num_tokens:,} tokens, at most "
+        f"{space.max_length} a sequence{', with a backspace' if space.backspace else ''}\n"
+        f"policy {config.policy}; learner in {learners} ({device.type}); rollouts in {rollouts}; "
+        f"{config.updates:,} updates of {config.batch_size}; seed {config.seed}\n"
+        f"writing to {folder.path}",
+        flush=True,
+    )
+
+
+def ending(config: TrainConfig, state: RunState, losses: Losses, seconds: float) -> None:
+    """How it ended, and what was lost on the way."""
+    early = "" if state.update >= config.updates else " (stopped early)"
+    best = "" if state.best_nll is None else f"; best validation NLL {state.best_nll:.4f}"
+    print(f"{state.update:,} updates in {seconds:.0f} s{early}{best} at update {state.best_update}")
+    if losses.requests:
+        reasons = ", ".join(f"{name} x{count}" for name, count in losses.reasons.items())
+        print(
+            f"lost: {losses.requests} rollout requests with {losses.restarts} actor deaths "
+            f"({reasons}); all were generated again with the same seeds, nothing is missing"
+        )
+
+
+def trained_policy(
+    folder: RunFolder, config: TrainConfig, which: str = "best"
+) -> tuple[Policy, Path]:
+    """A run's policy with its best or last weights, on the config's device, and the checkpoint."""
+    policy = build_policy(config.policy, config.policy_options, folder.space())
+    path = setup.load_policy(folder, policy, folder.codec().fingerprint, which)
+    return policy.to(setup.torch_device(config.device)), path
+
+
+def final_evaluation(
+    folder: RunFolder, config: TrainConfig, task: Task
+) -> tuple[list[Row], list[dict[str, Any]]]:
+    """The best checkpoint on the whole test split; writes evaluation.json.
+
+    Returns:
+        the table, and a few samples.
+    """
+    policy, path = trained_policy(folder, config)
+    rows = evaluate(policy, task, num_samples=_NUM_SAMPLES, seed=config.seed)
+    write_evaluation(folder, path, rows, _NUM_SAMPLES, 1.0)
+    prompts = head(task.split("test"), _SHOWN_SAMPLES).prompts
+    drawn = draw(policy, _SHOWN_SAMPLES, config.seed, prompts, suppress=unknown(task.codec))
+    return rows, sample_records(policy, task.codec, drawn)
+
+
+def write_evaluation(
+    folder: RunFolder, path: Path, rows: list[Row], num_samples: int, temperature: float
+) -> dict[str, Any]:
+    """evaluation.json: the figures and what they are of."""
+    value = {
+        "checkpoint": path.name,
+        "num_samples": num_samples,
+        "temperature": temperature,
+        "unit": "nats per action, <eos> included",
+        "rows": [row.to_json() for row in rows],
+    }
+    write_json(folder.evaluation, value)
+    return value
+
+
+def unknown(codec: Codec) -> tuple[int, ...]:
+    """What is never generated for a reader: the token for unknown words."""
+    return () if codec.unknown_id is None else (codec.unknown_id,)
+
+
+def table(rows: list[Row], task: Task) -> None:
+    """Figures with standard errors, model beside references."""
+    names = list(dict.fromkeys(name for row in rows for name in row.figures))
+    shown = Table(title=f"test data, {len(task.split('test')):,} sequences; ± is a standard error")
+    shown.add_column("")
+    for name in names:
+        shown.add_column(_TITLES.get(name, name), justify="right")
+        if name == "nll_test":
+            shown.add_column("perplexity", justify="right")
+    for row in rows:
+        cells = [row.name]
+        for name in names:
+            estimate = row.figures.get(name)
+            cells.append(_cell(estimate))
+            if name == "nll_test":
+                cells.append("" if estimate is None else f"{math.exp(estimate.mean):.1f}")
+        shown.add_row(*cells)
+    Console(width=None if Console().is_terminal else 100).print(shown)
+    print("NLL: nats per action, <eos> included; lower is better.")
+
+
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    return f"{estimate.mean:.4f} ± {estimate.standard_error:.4f}"
+
+
+def samples(records: list[dict[str, Any]]) -> None:
+    """Some of what the model types."""
+    print(f"\n{len(records)} samples:")
+    for record in records:
+        print(f"  {record['text']}")
+
+
+def next_commands(folder: RunFolder, config: TrainConfig) -> None:
+    """What to type now."""
+    path = shlex.quote(_short(folder.path))
+    print(
+        f"\nnext:\n"
+        f"  rubout generate {path} --num 100\n"
+        f"  rubout evaluate {path}\n"
+        f"  tensorboard --logdir {path}\n"
+        f"  rubout train --out {path} --resume --updates {2 * config.updates}"
+    )
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,186 @@
+"""`rubout train`: from options to a RUN folder with its evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from rubout import plugins
+from rubout.cli import show
+from rubout.cli.parse import parse, peek
+from rubout.cli.progress import Progress
+from rubout.errors import UserError
+from rubout.options import from_dict, to_dict
+from rubout.rollout.source import Losses
+from rubout.training import checkpoint, resources, setup
+from rubout.training.checkpoint import RunState
+from rubout.training.config import CHANGEABLE, TrainConfig
+from rubout.training.run_folder import RunFolder
+
+_PARTS = ("learner", "task", "policy")
+
+
+def run(argv: list[str]) -> int:
+    """See the module."""
+    path, resume, config = read_options(argv)
+    folder = RunFolder.existing(path) if resume else None
+    if folder is None and (path / "config.json").exists():
+        RunFolder.fresh(path)  # says what is wrong before anything takes time
+    if folder is not None and checkpoint.checkpoints(folder.checkpoints):
+        checkpoint.verify(checkpoint.last(folder.checkpoints))
+    device = setup.torch_device(config.device)
+    resources.check_machine(config)
+    task = setup.build_task(config)
+    setup.check(config, task)
+    if folder is None:
+        folder = RunFolder.fresh(path)
+        folder.write_vocabulary(task.codec, setup.action_space(config, task))
+    folder.write_config(config)
+
+    show.heading(config, task, folder, device)
+    began = time.perf_counter()
+    with Progress(config.updates) as progress:
+        state, losses = _train(config, folder, device, progress)
+    seconds = time.perf_counter() - began
+    show.ending(config, state, losses, seconds)
+    rows, drawn = show.final_evaluation(folder, config, task)
+    show.table(rows, task)
+    show.samples(drawn)
+    show.next_commands(folder, config)
+    return 0
+
+
+def _train(
+    config: TrainConfig, folder: RunFolder, device: Any, progress: Progress
+) -> tuple[RunState, Losses]:
+    """In this process, or on the learner workers."""
+    from rubout.learner import Alone
+    from rubout.training.start import start
+
+    if config.learner_workers:
+        _need_ray()
+        from rubout.training.ray_train import fit
+
+        return fit(config, folder, progress), Losses()
+    if config.rollout_workers and setup.uses_rollouts(config):
+        _need_ray()
+        from rubout.rollout.cluster import check_fits, connect
+
+        connect(config.address)
+        check_fits(config.rollout_workers * config.threads, config.rollout_workers * config.rollout_gpus)
+    return start(config, folder, Alone(), device, progress)
+
+
+def _need_ray() -> None:
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "ray is not installed: use --rollout-workers 0 --learner-workers 0, "
+            "or pip install 'ray[default,train,tune]'"
+        ) from None
+
+
+def read_options(argv: list[str]) -> tuple[Path, bool, TrainConfig]:
+    """The RUN folder, whether to resume, and the run's config.
+
+    Raises:
+        UserError: an option is wrong, or a resumed run is given another one.
+    """
+    saved = _saved_config(argv)
+    names: dict[str, str] = {
+        part: peek(argv, f"--{part}") or getattr(saved or TrainConfig(), part) for part in _PARTS
+    }
+    task = setup.task_name(names["task"])
+    file = names["task"] if task != names["task"] else None
+    classes = {
+        "learner": plugins.find("learner", names["learner"]),
+        "task": plugins.find("task", task),
+        "policy": plugins.find("policy", names["policy"]),
+    }
+    configs = {part: found.Config for part, found in classes.items()}  # type: ignore[attr-defined]
+    cls = _options_class(configs, file)
+    options: Any = parse(cls, argv, "rubout train", saved and _as_default(cls, configs, saved, argv))
+
+    fields = dataclasses.fields(TrainConfig)
+    values = {field.name: getattr(options, field.name) for field in fields} | {"task": task}
+    for part in _PARTS:
+        values[f"{part}_options"] = to_dict(values[f"{part}_options"])
+    values["task_options"] = {
+        name: _absolute(value) for name, value in values["task_options"].items()
+    }
+    values["init"] = _absolute(values["init"])
+    config = TrainConfig(**values)
+    if saved is not None:
+        _check_same_run(saved, config)
+    return options.out.resolve(), saved is not None, config
+
+
+def _saved_config(argv: list[str]) -> TrainConfig | None:
+    """The config of the run to resume; None for a new run."""
+    if "--resume" not in argv or {"-h", "--help"} & set(argv):
+        return None
+    out = peek(argv, "--out")
+    if out is None:
+        raise UserError("--resume needs --out RUN")
+    return RunFolder.existing(Path(out)).config()
+
+
+def _options_class(configs: dict[str, Any], file: str | None) -> type:
+    """TrainConfig with the options of the parts that were named, `--out` and `--resume`."""
+    out_help = "RUN folder to write; it must not hold another run."
+    resume_help = "Go on with the run in --out from its last checkpoint."
+    annotations: dict[str, Any] = {
+        "out": Annotated[Path, tyro.conf.arg(help=out_help)],
+        "resume": Annotated[bool, tyro.conf.arg(help=resume_help)],
+    }
+    namespace: dict[str, Any] = {"resume": False, "__annotations__": annotations}
+    namespace["__doc__"] = "Train a policy."
+    for part, config in configs.items():
+        annotations[f"{part}_options"] = Annotated[config, tyro.conf.arg(name=part)]
+        if part == "task" and file is not None:
+            default = config(path=file)
+        elif any(field.name == "path" for field in dataclasses.fields(config)):
+            namespace[f"{part}_options"] = dataclasses.field()  # required: it has no default
+            continue
+        else:
+            default = config()
+        namespace[f"{part}_options"] = dataclasses.field(default=default)
+    made = type("TrainOptions", (TrainConfig,), namespace)
+    return dataclasses.dataclass(frozen=True, kw_only=True)(made)
+
+
+def _as_default(cls: Any, configs: dict[str, Any], saved: TrainConfig, argv: list[str]) -> Any:
+    """The saved run, as the options that would start it."""
+    values = {field.name: getattr(saved, field.name) for field in dataclasses.fields(saved)}
+    for part, config in configs.items():
+        named = peek(argv, f"--{part}")
+        same = named is None or named == getattr(saved, part) or part == "task"
+        options = values[f"{part}_options"] if same else {}
+        values[f"{part}_options"] = from_dict(config, options, f"{part}.")
+    return cls(**values, out=Path(peek(argv, "--out") or ""), resume=True)
+
+
+def _absolute(value: Any) -> Any:
+    """A file keeps its meaning in actors, which run elsewhere."""
+    if isinstance(value, str) and Path(value).exists():
+        return str(Path(value).resolve())
+    return value
+
+
+def _check_same_run(saved: TrainConfig, config: TrainConfig) -> None:
+    before, after = to_dict(saved), to_dict(config)
+    for name, value in before.items():
+        if name not in CHANGEABLE and after[name] != value:
+            flag = "--" + name.removesuffix("_options").replace("_", "-")
+            changed = f"{flag} {value} to {after[name]}"
+            if isinstance(value, dict):
+                key = next(k for k in after[name] if value.get(k) != after[name][k])
+                changed = f"{flag}.{key.replace('_', '-')} {value.get(key)} to {after[name][key]}"
+            raise UserError(f"--resume cannot change {changed}: it would be another run")
+
+

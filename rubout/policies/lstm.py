@@ -1,0 +1,139 @@
+"""An LSTM over the tape, as the sequence-GAN papers use it.
+
+Source: SeqGAN (Yu et al. 2017) and its code: embedding, LSTM, linear; all parameters N(0, 0.1) where
+`init` is `normal`; one bias per gate. The start symbol has an embedding of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from rubout.policies.network import Memory, NetworkPolicy
+from rubout.tape import Tape
+from rubout.types import ActionSpace
+
+
+@dataclass(frozen=True)
+class LSTMConfig:
+    """Options of the LSTM policy."""
+
+    layers: int = 1
+    """Layers, one on the other."""
+    embedding: int = 32
+    """Width of the token embedding."""
+    hidden: int = 32
+    """Hidden units a layer."""
+    dropout: float = 0.0
+    """Dropout on the embedding and on every layer's output, while training."""
+    init: Literal["torch", "normal"] = "normal"
+    """`normal`: every parameter N(0, init-std), as the official code; `torch`: torch's default."""
+    init_std: float = 0.1
+    """Standard deviation of `--policy.init normal`."""
+
+
+class LSTMPolicy(NetworkPolicy):
+    """See the module."""
+
+    Config = LSTMConfig
+
+    def __init__(self, space: ActionSpace, config: LSTMConfig) -> None:
+        super().__init__(space)
+        self.config = config
+        self.embedding = nn.Embedding(space.num_tokens + 1, config.embedding)
+        self.lstm = nn.LSTM(
+            config.embedding,
+            config.hidden,
+            config.layers,
+            batch_first=True,
+            dropout=config.dropout if config.layers > 1 else 0.0,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(config.hidden, space.size)
+        if config.init == "normal":
+            for parameter in self.parameters():
+                nn.init.normal_(parameter, std=config.init_std)
+        for layer in range(config.layers):  # torch has two biases a gate, the papers one
+            bias = getattr(self.lstm, f"bias_hh_l{layer}")
+            nn.init.zeros_(bias)
+            bias.requires_grad_(False)
+
+    def encode(self, tape: Tape) -> Tensor:
+        """See `NetworkPolicy.encode`."""
+        inputs_BNE = self.dropout(self.embedding(tape.tokens_BN))
+        if tape.linear:
+            hidden_BND, _ = self.lstm(inputs_BNE)
+        else:
+            hidden_BND = self._encode_tree(tape, inputs_BNE)
+        output: Tensor = self.dropout(hidden_BND)
+        return output
+
+    def _encode_tree(self, tape: Tape, inputs_BNE: Tensor) -> Tensor:
+        """All nodes of one depth together: their parents are all of the depth above."""
+        batch, nodes = tape.tokens_BN.shape
+        depths = tape.depths_BN.flatten()
+        first = torch.arange(batch, device=depths.device) * nodes
+        is_real = depths > 0
+        is_real[first] = True
+        parents = (tape.parents_BN + first.unsqueeze(1)).flatten()
+        place = torch.zeros_like(depths)  # of a node within its level
+        inputs = inputs_BNE.flatten(0, 1)
+        state: list[tuple[Tensor, Tensor]] = []
+        levels, outputs = [], []
+        for depth in range(int(depths.max()) + 1):
+            level = ((depths == depth) & is_real).nonzero().squeeze(1)
+            place[level] = torch.arange(len(level), device=level.device)
+            above = place[parents[level]]
+            before = [(h[above], c[above]) for h, c in state] if depth else None
+            output, state = self._cells(inputs[level], before)
+            levels.append(level)
+            outputs.append(output)
+        flat = inputs.new_zeros(batch * nodes, self.config.hidden)
+        return flat.index_put((torch.cat(levels),), torch.cat(outputs)).view(batch, nodes, -1)
+
+    def _cells(
+        self, inputs_ME: Tensor, before: list[tuple[Tensor, Tensor]] | None
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """One step of every layer; `before` holds each layer's (h, c) [M, D], None at the start."""
+        state = []
+        output = inputs_ME
+        for layer in range(self.config.layers):
+            if layer:
+                output = self.dropout(output)
+            w_input, w_hidden, bias, _ = self.lstm.all_weights[layer]
+            gates = torch.addmm(bias, output, w_input.T)
+            if before is not None:
+                gates = torch.addmm(gates, before[layer][0], w_hidden.T)
+            i, f, g, o = gates.chunk(4, dim=1)
+            c = torch.sigmoid(i) * torch.tanh(g)
+            if before is not None:
+                c = c + torch.sigmoid(f) * before[layer][1]
+            output = torch.sigmoid(o) * torch.tanh(c)
+            state.append((output, c))
+        return output, state
+
+    def remember(self, batch_size: int) -> Memory:
+        """See `NetworkPolicy.remember`: h and c of every layer, by depth."""
+        slots = self.space.max_length + 1 if self.space.backspace else 1
+        weight = self.head.weight
+        shape = (batch_size, slots, self.config.layers, 2, self.config.hidden)
+        return {"states": weight.new_zeros(shape)}
+
+    def extend(
+        self, memory: Memory, rows_M: Tensor | None, tokens_M: Tensor, depths_M: Tensor
+    ) -> Tensor:
+        """See `NetworkPolicy.extend`."""
+        states = memory["states"]
+        keeps = states.shape[1] > 1
+        rows = torch.arange(states.shape[0], device=states.device) if rows_M is None else rows_M
+        parent = (depths_M - 1).clamp(min=0) if keeps else torch.zeros_like(depths_M)
+        # At the start nothing has been written: the zeros of an empty memory are the state before.
+        old = states[rows, parent]
+        before = [(old[:, layer, 0], old[:, layer, 1]) for layer in range(self.config.layers)]
+        output, state = self._cells(self.embedding(tokens_M), before)
+        new = torch.stack([torch.stack(pair, dim=1) for pair in state], dim=1)
+        states[rows, depths_M if keeps else parent] = new
+        return output

@@ -1,0 +1,164 @@
+"""What every policy of ours shares: a network over the nodes of a tape, and a linear head.
+
+A network says how a node follows from its ancestors, twice: `encode` for all nodes of whole logs at
+once, `extend` for one more node on each of B tapes being typed. Everything else - scoring, typing,
+rubbing out - is here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection
+
+import torch
+from torch import Tensor, nn
+
+from rubout.policies.linear_scores import linear_scores
+from rubout.policy import Generation, Policy, Scores, Want
+from rubout.tape import Keys, Tape, replay
+from rubout.types import ActionSpace, Legality, Sequences, Trajectories
+
+Memory = dict[str, Tensor]
+
+
+class NetworkPolicy(Policy):
+    """A policy whose logits are a linear function of a hidden state per node.
+
+    Attributes:
+        head: D hidden units to A logits; created by the subclass.
+    """
+
+    head: nn.Linear
+
+    def __init__(self, space: ActionSpace) -> None:
+        super().__init__()
+        self.space = space
+
+    @abstractmethod
+    def encode(self, tape: Tape) -> Tensor:
+        """The hidden state of every node, float32 [B, N, D]; each sees its ancestors only."""
+
+    @abstractmethod
+    def remember(self, batch_size: int) -> Memory:
+        """Empty memory for B tapes being typed, on the policy's device."""
+
+    @abstractmethod
+    def extend(self, memory: Memory, rows_M: Tensor | None, tokens_M: Tensor, depths_M: Tensor) -> Tensor:
+        """Put one more node on some of the tapes.
+
+        Args:
+            memory: read at the ancestors, written at the new nodes; what stood at their depth
+                before is overwritten.
+            rows_M: int64 [M], which tapes; None: all of them, in order.
+            tokens_M: int64 [M], the tokens of the new nodes.
+            depths_M: int64 [M], their depths: 0 for the start.
+
+        Returns:
+            the hidden states of the new nodes, float32 [M, D].
+        """
+
+    def score(
+        self, trajectories: Trajectories, want: Collection[Want], temperature: float = 1.0
+    ) -> Scores:
+        """See `Policy.score`."""
+        tape = replay(self.space, trajectories)
+        hidden_BND = self.encode(tape)
+        num_actions = trajectories.actions_BT.shape[1]
+        # Without V(s) the final state is of no interest: no action follows it.
+        num_states = num_actions + 1 if "values" in want else num_actions
+        steps = torch.arange(num_states, device=hidden_BND.device)
+        last_B = trajectories.num_actions_B - (0 if "values" in want else 1)
+        real_BS = steps <= last_B.unsqueeze(1)
+        flat_BS = tape.states_BS[:, :num_states] + (
+            torch.arange(len(trajectories), device=hidden_BND.device) * hidden_BND.shape[1]
+        ).unsqueeze(1)
+        hidden_MD = hidden_BND.flatten(0, 1)[flat_BS[real_BS]] * (1.0 / temperature)
+        bias_A = self.head.bias * (1.0 / temperature)
+        legality_M = _at(tape, real_BS)
+        log_probs = values = log_softmax = None
+        if "log_probs" in want or "values" in want:
+            actions_BS = nn.functional.pad(
+                trajectories.actions_BT, (0, num_states - num_actions)
+            )
+            chosen_M, logsumexp_M = linear_scores(
+                hidden_MD, self.head.weight, bias_A, actions_BS[real_BS], self.space, legality_M
+            )
+            if "values" in want:
+                values = _spread(logsumexp_M, real_BS)
+            if "log_probs" in want:
+                chosen_BS = _spread(chosen_M - logsumexp_M, real_BS)
+                acted_BT = trajectories.mask_BT
+                log_probs = torch.where(acted_BT, chosen_BS[:, :num_actions], 0.0)
+        if "log_softmax" in want:
+            logits_MA = nn.functional.linear(hidden_MD, self.head.weight, bias_A)
+            self.space.mask_illegal_(logits_MA, legality_M)
+            everywhere = _spread(torch.log_softmax(logits_MA, dim=1), real_BS)
+            log_softmax = everywhere[:, :num_actions]
+            if num_states > num_actions:
+                log_softmax = torch.where(trajectories.mask_BT.unsqueeze(2), log_softmax, 0.0)
+        return Scores(log_probs, values, log_softmax)
+
+    def start(self, batch_size: int, prompts: Sequences | None = None) -> Generation:
+        """See `Policy.start`."""
+        return _NetworkGeneration(self, batch_size, prompts)
+
+
+class _NetworkGeneration(Generation):
+    """Keeps the hidden state of every node of the present paths, so that a backspace is a look-up."""
+
+    def __init__(self, policy: NetworkPolicy, batch_size: int, prompts: Sequences | None) -> None:
+        self._policy = policy
+        self._memory = policy.remember(batch_size)
+        weight = policy.head.weight
+        device = weight.device
+        # Without a backspace nobody returns to an earlier node: one slot will do.
+        self._keeps = policy.space.backspace
+        slots = policy.space.max_length + 1 if self._keeps else 1
+        self._hidden_BLD = weight.new_zeros(batch_size, slots, weight.shape[1])
+        self._depth_B = torch.full((batch_size,), -1, dtype=torch.int64, device=device)
+        self.logits_BA = weight.new_zeros(batch_size, policy.space.size)
+        everywhere = torch.ones(batch_size, dtype=torch.bool, device=device)
+        nothing = torch.zeros_like(everywhere)
+        start = torch.full_like(self._depth_B, policy.space.start_id)
+        self.step(start, Keys(everywhere, nothing, nothing))
+        if prompts is not None:
+            tokens_BP = prompts.tokens_BL.to(device)
+            for place in range(tokens_BP.shape[1]):
+                typed = place < prompts.lengths_B.to(device)
+                self.step(tokens_BP[:, place], Keys(typed, nothing, nothing))
+
+    @torch.no_grad()
+    def step(self, actions_B: Tensor, keys: Keys) -> None:
+        self._depth_B = self._depth_B + keys.typed_B.long() - keys.rubbed_B.long()
+        rows = None if bool(keys.typed_B.all()) else keys.typed_B.nonzero().squeeze(1)
+        if rows is None:
+            hidden_MD = self._policy.extend(self._memory, None, actions_B, self._depth_B)
+            if self._keeps:
+                self._hidden_BLD[torch.arange(len(actions_B)), self._depth_B] = hidden_MD
+            self.logits_BA = self._policy.head(hidden_MD)
+            return
+        if len(rows):
+            depths_M = self._depth_B[rows]
+            hidden_MD = self._policy.extend(self._memory, rows, actions_B[rows], depths_M)
+            if self._keeps:
+                self._hidden_BLD[rows, depths_M] = hidden_MD
+            self.logits_BA[rows] = self._policy.head(hidden_MD)
+        if self._keeps and bool(keys.rubbed_B.any()):
+            back = keys.rubbed_B.nonzero().squeeze(1)
+            self.logits_BA[back] = self._policy.head(self._hidden_BLD[back, self._depth_B[back]])
+
+
+def _at(tape: Tape, real_BS: Tensor) -> Legality:
+    legality = tape.legality_BS
+    width = real_BS.shape[1]
+    return Legality(
+        legality.token[:, :width][real_BS],
+        legality.backspace[:, :width][real_BS],
+        legality.forbidden[:, :width][real_BS],
+    )
+
+
+def _spread(values_M: Tensor, real_BS: Tensor) -> Tensor:
+    """Put the values of real states where they belong, 0 elsewhere; any trailing shape."""
+    out = values_M.new_zeros((*real_BS.shape, *values_M.shape[1:]))
+    return out.index_put(real_BS.nonzero(as_tuple=True), values_M)

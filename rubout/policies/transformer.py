@@ -1,0 +1,152 @@
+"""A decoder-only transformer over the tape: pre-norm, rotary positions, GELU.
+
+The position of a node is its depth on the tape and a node attends to its surviving ancestors, so
+what was rubbed out leaves no trace. While typing, the depth is also the slot in the key-value
+cache: a backspace only moves the end back, and the next token overwrites the slot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rubout.policies.network import Memory, NetworkPolicy
+from rubout.tape import Tape, visibility
+from rubout.types import ActionSpace
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Options of the transformer policy."""
+
+    layers: int = 4
+    """Blocks, one on the other."""
+    width: int = 128
+    """Hidden units; a multiple of twice the number of heads."""
+    heads: int = 4
+    """Attention heads."""
+    mlp_ratio: int = 4
+    """Width of the feed-forward layer, in hidden widths."""
+    dropout: float = 0.0
+    """Dropout on the embedding and on what each block adds, while training."""
+    rotary_base: float = 10000.0
+    """Longest wavelength of the rotary positions, over 2 pi."""
+
+    def __post_init__(self) -> None:
+        if self.width % (2 * self.heads):
+            raise ValueError("policy.width must be a multiple of twice policy.heads")
+
+
+class TransformerPolicy(NetworkPolicy):
+    """See the module."""
+
+    Config = TransformerConfig
+
+    def __init__(self, space: ActionSpace, config: TransformerConfig) -> None:
+        super().__init__(space)
+        self.config = config
+        self.embedding = nn.Embedding(space.num_tokens + 1, config.width)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.head = nn.Linear(config.width, space.size)
+        self.dropout = nn.Dropout(config.dropout)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
+        angles = torch.outer(
+            torch.arange(space.max_length + 1, dtype=torch.float64),
+            config.rotary_base
+            ** -torch.linspace(0, 1, config.width // config.heads // 2 + 1, dtype=torch.float64)[:-1],
+        )
+        self.register_buffer("cos", angles.cos().float(), persistent=False)
+        self.register_buffer("sin", angles.sin().float(), persistent=False)
+
+    def encode(self, tape: Tape) -> Tensor:
+        """See `NetworkPolicy.encode`."""
+        mask = None if tape.linear else visibility(tape).unsqueeze(1)
+        x_BND = self.dropout(self.embedding(tape.tokens_BN))
+        turn = self._turn(tape.depths_BN)
+        for block in self.blocks:
+            query, key, value = block.project(x_BND, turn)
+            mixed = functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, is_causal=mask is None
+            )
+            x_BND = block.add(x_BND, mixed)
+        output: Tensor = self.norm(x_BND)
+        return output
+
+    def remember(self, batch_size: int) -> Memory:
+        """See `NetworkPolicy.remember`: keys and values of every layer, by depth."""
+        config = self.config
+        head_width = config.width // config.heads
+        shape = (config.layers, 2, batch_size, config.heads, self.space.max_length + 1, head_width)
+        return {"cache": self.head.weight.new_zeros(shape)}
+
+    def extend(
+        self, memory: Memory, rows_M: Tensor | None, tokens_M: Tensor, depths_M: Tensor
+    ) -> Tensor:
+        """See `NetworkPolicy.extend`."""
+        cache = memory["cache"]
+        rows = torch.arange(cache.shape[2], device=cache.device) if rows_M is None else rows_M
+        width = int(depths_M.max()) + 1
+        places = torch.arange(width, device=cache.device)
+        mask = (places <= depths_M.unsqueeze(1))[:, None, None]
+        x_M1D = self.embedding(tokens_M).unsqueeze(1)
+        turn = self._turn(depths_M.unsqueeze(1))
+        for layer, block in enumerate(self.blocks):
+            query, key, value = block.project(x_M1D, turn)
+            for kind, new in enumerate((key, value)):
+                cache[layer, kind, rows, :, depths_M] = new.squeeze(2)
+            keys, values = cache[layer, :, :, :, :width]
+            if rows_M is not None:
+                keys, values = keys[rows], values[rows]
+            mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+            x_M1D = block.add(x_M1D, mixed)
+        output: Tensor = self.norm(x_M1D).squeeze(1)
+        return output
+
+    def _turn(self, depths: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine for each position, [B, 1, N, head width / 2]."""
+        return self.cos[depths].unsqueeze(1), self.sin[depths].unsqueeze(1)
+
+
+class _Block(nn.Module):
+    """Attention and feed-forward, each added to a normalised input."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads = config.heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, config.mlp_ratio * width)
+        self.down = nn.Linear(config.mlp_ratio * width, width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def project(self, x_BND: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, [B, heads, N, head width]; the first two turned by position."""
+        parts = self.qkv(self.attention_norm(x_BND)).chunk(3, dim=2)
+        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
+        return _rotate(query, turn), _rotate(key, turn), value
+
+    def add(self, x_BND: Tensor, mixed_BHND: Tensor) -> Tensor:
+        """The block's output, from its input and what its attention mixed."""
+        mixed = mixed_BHND.transpose(1, 2).flatten(2)
+        x_BND = x_BND + self.dropout(self.out(mixed))
+        hidden = functional.gelu(self.up(self.mlp_norm(x_BND)))
+        output: Tensor = x_BND + self.dropout(self.down(hidden))
+        return output
+
+
+def _rotate(x_BHNW: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn each pair of units by its position's angle (Su et al. 2021, RoFormer)."""
+    cos, sin = turn
+    a, b = x_BHNW.chunk(2, dim=3)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=3)

@@ -1,0 +1,139 @@
+"""A policy stepping a vectorised env: where every sequence is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rubout.plugins import resolve
+from rubout.policy import Policy
+from rubout.rollout.draw import inverse_cdf, uniforms
+from rubout.types import ActionSpace, Sequences, Trajectories
+
+RewardFunction = Callable[[Trajectories], Tensor]
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """How sequences are typed."""
+
+    backspace: bool = False
+    """Add an action that rubs out the last token."""
+    max_actions: int | None = None
+    """Most actions in an episode, deletions included (default: enough to fill the tape, and twice
+    that with a backspace)."""
+    max_backspaces: int | None = None
+    """Most deletions in an episode (default: no limit of their own)."""
+    forbid_redo: bool = False
+    """Forbid to type again at once the token just rubbed out."""
+    step_penalty: float = 0.0
+    """Taken from the reward at every action."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Some of the sequences of one draw.
+
+    Attributes:
+        seed: names the draw; with a sequence's number it fixes every choice.
+        first: number of the first sequence.
+        count: how many.
+        prompts: theirs, or None.
+    """
+
+    seed: int
+    first: int
+    count: int
+    prompts: Sequences | None = None
+
+    def split(self, size: int) -> list[Request]:
+        """The same request in parts of at most `size` sequences."""
+        parts = []
+        for start in range(0, self.count, size):
+            end = min(start + size, self.count)
+            prompts = None if self.prompts is None else self.prompts[start:end]
+            parts.append(Request(self.seed, self.first + start, end - start, prompts))
+        return parts
+
+
+class Sampler:
+    """Types whole batches in lock-step, without gradients and without dropout."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        reward: RewardFunction | None = None,
+        step_penalty: float = 0.0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.policy = policy
+        self._options: dict[str, Any] = {
+            **asdict(policy.space),
+            "reward": reward,
+            "step_penalty": step_penalty,
+            "device": str(device),
+            "autoreset_mode": "Disabled",
+            "output": "torch",
+        }
+        self._device = torch.device(device)
+        self._envs: dict[int, Any] = {}
+
+    @torch.no_grad()
+    def sample(
+        self,
+        request: Request,
+        temperature: float = 1.0,
+        policy_version: int = 0,
+        suppress: tuple[int, ...] = (),
+    ) -> Trajectories:
+        """Generate what a request asks for.
+
+        Args:
+            request: which sequences of which draw.
+            temperature: divides the logits; log-probabilities are those of what was drawn from.
+            policy_version: noted on the result.
+            suppress: actions never drawn.
+
+        Returns:
+            trajectories on the sampler's device.
+        """
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, not {temperature}")
+        training = self.policy.training
+        self.policy.eval()
+        try:
+            return self._type(request, temperature, policy_version, list(suppress))
+        finally:
+            self.policy.train(training)
+
+    def _type(
+        self, request: Request, temperature: float, version: int, suppress: list[int]
+    ) -> Trajectories:
+        env = self._env(request.count)
+        env.reset(options=None if request.prompts is None else {"prompt": request.prompts})
+        generation = self.policy.start(request.count, request.prompts)
+        numbers = torch.arange(request.count, device=self._device) + request.first
+        log_probs = []
+        while not bool(env.over_B.all()):
+            logits = self.policy.space.mask_illegal_(generation.logits_BA, env.legality)
+            if suppress:
+                logits[:, suppress] = -torch.inf
+            if temperature != 1.0:
+                logits = logits / temperature
+            probs_BA = torch.softmax(logits, dim=1)
+            actions_B = inverse_cdf(probs_BA, uniforms(request.seed, numbers, len(log_probs)))
+            log_probs.append(probs_BA.gather(1, actions_B.unsqueeze(1)).squeeze(1).log_())
+            env.step(actions_B)
+            generation.step(actions_B, env.keys)
+        return env.episodes(torch.stack(log_probs, dim=1), version)  # type: ignore[no-any-return]
+
+    def _env(self, num_envs: int) -> Any:
+        """An env is kept for every batch size seen: a run has one or two."""
+        if num_envs not in self._envs:
+            make: Any = resolve("envs.vector_env:SequenceVectorEnv")
+            self._envs[num_envs] = make(num_envs, **self._options)
+        return self._envs[num_envs]

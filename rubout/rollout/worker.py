@@ -1,0 +1,45 @@
+"""A rollout actor: a sampler that takes its weights by reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+import torch
+
+from rubout.rollout.sampler import Request
+from rubout.rollout.source import RolloutSpec
+from rubout.rollout.wire import Packed, load_weights, pack
+
+
+class RolloutWorker:
+    """A plain class, so that it runs and is tested without Ray; `fleet` makes actors of it."""
+
+    def __init__(self, spec: RolloutSpec) -> None:
+        torch.set_num_threads(spec.threads)
+        self._spec = spec
+        self._sampler = spec.sampler()
+        self._version = -1
+
+    def ping(self) -> bool:
+        """Answers once the actor stands."""
+        return True
+
+    def sample(self, request: Request, version: int, weights: list[Any]) -> Packed:
+        """Generate one request under one version of the weights.
+
+        Args:
+            request: what to generate.
+            version: whose weights.
+            weights: a list of one reference to `pack_weights`' result, so that Ray passes the
+                reference and not the value: it is fetched only where the version is new here.
+
+        Returns:
+            packed trajectories.
+        """
+        if version != self._version:
+            packed = ray.get(weights[0]) if isinstance(weights[0], ray.ObjectRef) else weights[0]
+            load_weights(self._sampler.policy, packed["policy"])
+            self._version = version
+        trajectories = self._sampler.sample(request, policy_version=version)
+        return pack(trajectories, self._spec.space.size)

@@ -1,0 +1,159 @@
+"""Sums and differences in any base: exact answers, so an attempt is right or wrong.
+
+The sub-task `arithmetic__add_or_sub_in_base` of DeepMind's mathematics dataset (Saxton et al. 2019,
+arXiv:1904.01557), on which SequenceMatch (Cundy and Ermon 2023, arXiv:2306.05426) is tested. The
+base is uniform on 2..16; an entropy, in decimal digits, is uniform on [3, 10] and split between the
+operands, each then uniform on its range of either sign. The question is the prompt, which cannot be
+rubbed out; the answer and `<eos>` are what the expert types.
+
+Deviation: the random streams are Python's own, not those of the original program, and held-out
+questions that occur in an earlier split are drawn again.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, replace
+
+from rubout.errors import UserError
+from rubout.tape import survivors, written
+from rubout.task import Split, Task
+from rubout.tasks.codecs import CharCodec
+from rubout.types import ActionSpace, Sequences, Trajectories
+
+CHARACTERS = " +,-?0123456789Iabcdefhinstw"
+_BASES = (2, 16)
+_ENTROPY = (3.0, 10.0)
+_MIN_ENTROPY = 1.0  # of one operand
+
+
+class Arithmetic(Task):
+    """`In base 7, what is -15 + 4?` and its answer, character by character."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """Options of the task `arithmetic`."""
+
+        train: int = 5000
+        """Training questions."""
+        validation: int = 500
+        """Validation questions, none of which occurs in training."""
+        test: int = 2000
+        """Test questions, none of which occurs in training."""
+        seed: int = 0
+        """Which questions."""
+
+    def __init__(self, config: Config) -> None:
+        """Draw the questions of all splits.
+
+        Raises:
+            UserError: a split is empty.
+        """
+        # Validation last: its size moves neither of the others.
+        sizes: dict[Split, int] = {
+            "train": config.train,
+            "test": config.test,
+            "validation": config.validation,
+        }
+        for name, size in sizes.items():
+            if size < 1:
+                raise UserError(f"arithmetic needs at least one {name} question, not {size}")
+        self.config = config
+        self.codec: CharCodec = CharCodec(CHARACTERS)
+        self.space = ActionSpace(len(CHARACTERS), longest_text())
+        seen: set[str] = set()
+        self._splits: dict[Split, tuple[Sequences, Sequences]] = {}
+        for name, size in sizes.items():
+            rng = random.Random(f"arithmetic/{config.seed}/{name}")
+            pairs = _draw(rng, size, seen)
+            seen.update(question for question, _ in pairs)
+            questions, answers = (
+                Sequences.of([self.codec.encode(text) for text in texts])
+                for texts in zip(*pairs, strict=True)
+            )
+            self._splits[name] = questions, answers
+
+    def split(self, name: Split) -> Trajectories:
+        """Questions as prompts, and the answers as an expert types them."""
+        questions, answers = self._splits[name]
+        return written(self.space, answers, questions)
+
+    def answers(self, name: Split) -> Sequences:
+        """The answers of one split, without `<eos>`."""
+        return self._splits[name][1]
+
+    def score(self, trajectories: Trajectories, answers: Sequences) -> dict[str, float]:
+        """The share of attempts that left exactly the answer behind the question.
+
+        Args:
+            trajectories: one attempt at each question, with or without backspaces.
+            answers: the right answers, in the same order.
+
+        Returns:
+            `exact_match`, from 0 to 1.
+        """
+        assert trajectories.prompts is not None, "attempts carry their questions as prompts"
+        assert len(trajectories) == len(answers) > 0, "one answer for each attempt"
+        # The run may have a backspace; where it has none, the id never occurs.
+        left = survivors(replace(self.space, backspace=True), trajectories).lists()
+        starts = trajectories.prompts.lengths_B.tolist()
+        matches = [
+            row[start:] == answer
+            for row, start, answer in zip(left, starts, answers.lists(), strict=True)
+        ]
+        return {"exact_match": sum(matches) / len(matches)}
+
+
+def draw_question(rng: random.Random) -> tuple[str, str]:
+    """One question and its answer, as the dataset's generator draws them."""
+    entropy = rng.uniform(*_ENTROPY)
+    share = rng.uniform(0, entropy)
+    first = _draw_operand(rng, max(_MIN_ENTROPY, share))
+    second = _draw_operand(rng, max(_MIN_ENTROPY, entropy - share))
+    base = rng.randint(*_BASES)
+    sign = rng.choice("+-")
+    answer = first + second if sign == "+" else first - second
+    left, right = in_base(first, base), in_base(second, base)
+    return f"In base {base}, what is {left} {sign} {right}?", in_base(answer, base)
+
+
+def in_base(value: int, base: int) -> str:
+    """An integer in lower-case digits, after a minus sign where it is negative."""
+    digits = ""
+    rest = abs(value)
+    while rest or not digits:
+        rest, digit = divmod(rest, base)
+        digits = "0123456789abcdef"[digit] + digits
+    return f"-{digits}" if value < 0 else digits
+
+
+def longest_text() -> int:
+    """Characters that hold every question with its answer.
+
+    Base 2 needs the most digits. One operand of all the entropy needs the most, because the other
+    still has its least.
+    """
+    bounds = [_largest(_ENTROPY[1]), _largest(_MIN_ENTROPY)]
+    operands = [len(in_base(-bound, _BASES[0])) for bound in bounds]
+    answer = len(in_base(-sum(bounds), _BASES[0]))
+    return len("In base 16, what is  + ?") + sum(operands) + answer
+
+
+def _largest(entropy: float) -> int:
+    """The bound of a signed integer of this entropy: 10 ** entropy values in all."""
+    return math.ceil(10**entropy / 2)
+
+
+def _draw_operand(rng: random.Random, entropy: float) -> int:
+    bound = _largest(entropy)
+    return rng.randint(-bound, bound)
+
+
+def _draw(rng: random.Random, size: int, taken: set[str]) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    while len(pairs) < size:
+        question, answer = draw_question(rng)
+        if question not in taken:
+            pairs.append((question, answer))
+    return pairs

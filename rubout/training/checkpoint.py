@@ -1,0 +1,215 @@
+"""Checkpoints: safetensors and JSON, whole or absent, checked when read.
+
+`checkpoints/step-00000200/` holds one .safetensors file a module, optimizers.pt (read back with
+`weights_only`), state.json, rollouts.npz where rollouts were in flight, and manifest.json with the
+sha256 of each. The folder gets its name when all of that is on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from rubout.errors import UserError
+from rubout.files import sha256
+from rubout.learner import Learner
+from rubout.rollout.wire import pack, unpack
+from rubout.types import Trajectories
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands, besides its weights.
+
+    Attributes:
+        update: updates done.
+        fingerprint: of the vocabulary.
+        best_nll: best validation NLL so far, or None.
+        best_update: where it was seen.
+        stale_evaluations: evaluations since then.
+        validation_nll: at this very update, where it was evaluated.
+        learner: what `Learner.state` gave.
+    """
+
+    update: int
+    fingerprint: str
+    best_nll: float | None = None
+    best_update: int = 0
+    stale_evaluations: int = 0
+    validation_nll: float | None = None
+    learner: dict[str, float | int | str] = field(default_factory=dict)
+
+
+def save(
+    folder: Path,
+    state: RunState,
+    learner: Learner,
+    pending: dict[int, Trajectories],
+    num_actions: int,
+) -> Path:
+    """Write a checkpoint.
+
+    Args:
+        folder: the run's checkpoints.
+        state: where it stands.
+        learner: whose modules and optimisers are kept.
+        pending: rollouts already generated for later updates.
+        num_actions: A.
+
+    Returns:
+        the checkpoint's folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{state.update:08d}"
+    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    try:
+        for name, module in learner.modules().items():
+            tensors = {key: value.contiguous() for key, value in module.state_dict().items()}
+            save_file(tensors, temporary / f"{name}.safetensors")
+        optimizers = {name: item.state_dict() for name, item in learner.optimizers().items()}
+        torch.save(optimizers, temporary / "optimizers.pt")
+        if pending:
+            arrays = {
+                f"{update}/{key}": value
+                for update, rollouts in pending.items()
+                for key, value in pack(rollouts, num_actions).items()
+            }
+            with (temporary / "rollouts.npz").open("wb") as file:
+                np.savez(file, **arrays)
+        (temporary / "state.json").write_text(json.dumps(vars_of(state), indent=2))
+        manifest = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
+        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2))
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return final
+
+
+def vars_of(state: RunState) -> dict[str, Any]:
+    """The fields of a state."""
+    return {name: getattr(state, name) for name in RunState.__dataclass_fields__}
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All whole checkpoints, oldest first."""
+    return sorted(path.parent for path in folder.glob("step-*/manifest.json"))
+
+
+def last(folder: Path) -> Path:
+    """The newest checkpoint.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = checkpoints(folder)
+    if not found:
+        raise UserError(f"{folder} holds no checkpoint")
+    return found[-1]
+
+
+def best(folder: Path) -> Path:
+    """The checkpoint of the lowest validation NLL; the newest where none was evaluated."""
+    newest = last(folder)
+    scored = [
+        (nll, path)
+        for path in checkpoints(folder)
+        if (nll := read_state(path).validation_nll) is not None
+    ]
+    return min(scored)[1] if scored else newest
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` and the best."""
+    found = checkpoints(folder)
+    spared = {*found[-keep:], best(folder)}
+    for path in found:
+        if path not in spared:
+            shutil.rmtree(path)
+
+
+def verify(checkpoint: Path) -> None:
+    """Compare every file with the manifest.
+
+    Raises:
+        UserError: a file is missing, truncated or changed.
+    """
+    try:
+        manifest = json.loads((checkpoint / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"checkpoint {checkpoint} is damaged: manifest.json: {error}") from error
+    for name, digest in manifest.items():
+        path = checkpoint / name
+        if not path.is_file():
+            raise UserError(f"checkpoint {checkpoint} is damaged: {name} is missing")
+        if sha256(path) != digest:
+            raise UserError(
+                f"checkpoint {checkpoint} is damaged: {name} is not what was written; "
+                f"remove the folder to fall back on the checkpoint before"
+            )
+
+
+def read_state(checkpoint: Path) -> RunState:
+    """Where the run stood."""
+    try:
+        return RunState(**json.loads((checkpoint / "state.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"checkpoint {checkpoint} is damaged: state.json: {error}") from error
+
+
+def load(checkpoint: Path, learner: Learner, fingerprint: str) -> RunState:
+    """Put a checkpoint's weights and optimisers into a learner.
+
+    Raises:
+        UserError: it is damaged, or of another vocabulary or network.
+    """
+    verify(checkpoint)
+    state = read_state(checkpoint)
+    for name, module in learner.modules().items():
+        load_module(checkpoint, name, module, fingerprint)
+    optimizers = torch.load(checkpoint / "optimizers.pt", weights_only=True)
+    for name, optimizer in learner.optimizers().items():
+        optimizer.load_state_dict(optimizers[name])
+    learner.load_state(state.learner)
+    return state
+
+
+def load_module(checkpoint: Path, name: str, module: nn.Module, fingerprint: str) -> None:
+    """Put one module's weights in place; see `load`."""
+    state = read_state(checkpoint)
+    if state.fingerprint != fingerprint:
+        raise UserError(
+            f"checkpoint {checkpoint} is of another vocabulary "
+            f"({state.fingerprint}, not {fingerprint})"
+        )
+    path = checkpoint / f"{name}.safetensors"
+    try:
+        module.load_state_dict(load_file(path))
+    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"{path} does not fit this network: {reason}") from error
+
+
+def load_pending(checkpoint: Path) -> dict[int, Trajectories]:
+    """Rollouts that were in flight, by update."""
+    path = checkpoint / "rollouts.npz"
+    if not path.is_file():
+        return {}
+    pending: dict[int, dict[str, np.ndarray]] = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for key in arrays.files:
+            update, _, name = key.partition("/")
+            pending.setdefault(int(update), {})[name] = arrays[key]
+    return {update: unpack(packed) for update, packed in pending.items()}

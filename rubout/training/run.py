@@ -1,0 +1,182 @@
+"""The parts of a run, and what the loop asks of them."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from rubout.evaluation.evaluate import draw, head, nll_oracle, sample_records
+from rubout.evaluation.nll import nll
+from rubout.files import replacing
+from rubout.learner import Learner
+from rubout.rollout.draw import seed_of
+from rubout.rollout.sampler import Request
+from rubout.rollout.source import RolloutSource
+from rubout.task import Split, Task
+from rubout.training import checkpoint
+from rubout.training.checkpoint import RunState
+from rubout.training.config import TrainConfig
+from rubout.training.data import Batches
+from rubout.training.run_folder import RunFolder
+from rubout.types import Sequences, Trajectories
+
+Record = dict[str, Any]
+
+
+class Run:
+    """One learner, its data, its rollouts and its folder.
+
+    Args:
+        config: the options.
+        folder: written by rank 0 alone.
+        task: where real sequences come from.
+        learner: on its device, in its group.
+        rollouts: who generates.
+        report: called on rank 0 with every record that goes into metrics.jsonl.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        task: Task,
+        learner: Learner,
+        rollouts: RolloutSource,
+        report: Callable[[Record], None],
+    ) -> None:
+        self.config, self.folder, self.task, self.learner = config, folder, task, learner
+        self._rollouts, self._report = rollouts, report
+        self.group, self.device = learner.context.group, learner.context.device
+        rank, size = self.group.rank, self.group.size
+        splits: tuple[Split, ...] = ("train", "validation", "test")
+        self._splits = {name: task.split(name) for name in splits}
+        self.batches = Batches(self._splits["train"], config.batch_size, config.seed, rank, size)
+        self._asked: set[int] = set()
+
+    def publish(self, version: int) -> None:
+        """Let the next requests be answered under the present weights."""
+        if self.learner.uses_rollouts and version < self.config.updates:
+            self._rollouts.publish(version, self.learner.published())
+
+    def ask(self, update: int) -> None:
+        """Ask for this rank's part of an update's rollouts, once."""
+        count = self.learner.demand(update).rollouts if update < self.config.updates else 0
+        if not count or update in self._asked:
+            return
+        self._asked.add(update)
+        share = count // self.group.size
+        prompts = self._prompts(update, share)
+        seed = seed_of(self.config.seed, "rollout", update)
+        self._rollouts.request(update, Request(seed, self.group.rank * share, share, prompts))
+
+    def collect(self, update: int) -> Trajectories | None:
+        """What was asked for, on the learner's device."""
+        if update not in self._asked:
+            return None
+        self._asked.remove(update)
+        return self._rollouts.collect(update).to(self.device)
+
+    def reseed(self, update: int) -> None:
+        """Every global generator, from the update's number: there is no state to save."""
+        seed = seed_of(self.config.seed, "update", update, self.group.rank)
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 (plug-ins may draw from the global generator)
+
+    def about(self, rollouts: Trajectories | None) -> dict[str, float]:
+        """Metrics of the rollouts themselves."""
+        if rollouts is None:
+            return {}
+        typed = rollouts.num_actions_B.float()
+        found = {
+            "rollout/actions": float(typed.mean()),
+            "rollout/terminated": float(rollouts.terminated_B.float().mean()),
+        }
+        if rollouts.rewards_BT is not None:
+            found["rollout/reward"] = float(rollouts.rewards_BT.sum(1).mean())
+        return found
+
+    def log(self, kind: str, update: int, values: dict[str, float]) -> None:
+        """One record, written before it is shown."""
+        if self.group.rank:
+            return
+        record = {"update": update, "kind": kind, "time": round(time.time(), 3), **values}
+        if self._rollouts.losses.requests:
+            record["rollout/lost_requests"] = self._rollouts.losses.requests
+        self.folder.append_metrics(record)
+        self._report(record)
+
+    def evaluate(self, state: RunState) -> RunState:
+        """Score validation and test data, write samples; rank 0 does it, all learn the figure."""
+        values: dict[str, float] = {}
+        if self.group.rank == 0:
+            values = self._figures(state.update)
+            self.log("evaluation", state.update, values)
+        figure = torch.tensor(values.get("nll_validation", 0.0), dtype=torch.float64)
+        score = float(self.group.sum(figure.to(self.device)))
+        if state.best_nll is None or score < state.best_nll:
+            better = {"best_nll": score, "best_update": state.update, "stale_evaluations": 0}
+            return replace(state, validation_nll=score, **better)
+        stale = state.stale_evaluations + 1
+        return replace(state, validation_nll=score, stale_evaluations=stale)
+
+    def save(self, state: RunState) -> None:
+        """Write a checkpoint, with whatever was generated ahead."""
+        pending = {}
+        # With staleness 0 they can be asked for again under the same weights. A group's other
+        # ranks keep none: theirs are generated anew after an interruption, under newer weights.
+        ahead = self.config.staleness > 0 and self.group.size == 1
+        for update in sorted(self._asked) if ahead else []:
+            pending[update] = self._rollouts.collect(update)
+            self._rollouts.restore(update, pending[update])
+        if self.group.rank:
+            return
+        state = replace(state, learner=self.learner.state())
+        folder = self.folder.checkpoints
+        checkpoint.save(folder, state, self.learner, pending, self.learner.context.space.size)
+        checkpoint.prune(folder, self.config.keep)
+
+    def restore(self, pending: dict[int, Trajectories]) -> None:
+        """Take back what was generated ahead of an interruption."""
+        for update, rollouts in pending.items():
+            self._asked.add(update)
+            self._rollouts.restore(update, rollouts)
+
+    def _prompts(self, update: int, share: int) -> Sequences | None:
+        """Rollouts start from the prompts of the data they are compared with, row by row."""
+        data = self.batches.batch(update)
+        if data.prompts is None:
+            return None
+        return data.prompts[torch.arange(len(data)).repeat_interleave(share // len(data))]
+
+    def _figures(self, update: int) -> dict[str, float]:
+        config, policy = self.config, self.learner.policy
+        most = config.evaluate_sequences
+        values = {}
+        names: tuple[Split, ...] = ("validation", "test")
+        for name in names:
+            values[f"nll_{name}"] = nll(policy, head(self._splits[name], most)).mean
+        asked = head(self._splits["validation"], max(config.samples, 1)).prompts
+        count = config.samples if asked is None else min(config.samples, len(asked))
+        if self.task.oracle() is not None:
+            count = max(count, most or 1000)
+        if count:
+            drawn = draw(policy, count, config.seed, asked)
+            if self.task.oracle() is not None:
+                values["nll_oracle"] = nll_oracle(policy, self.task, drawn).mean
+            self._write_samples(update, drawn[: config.samples])
+        return values
+
+    def _write_samples(self, update: int, drawn: Trajectories) -> None:
+        records = sample_records(self.learner.policy, self.task.codec, drawn)
+        self.folder.samples.mkdir(exist_ok=True)
+        with replacing(self.folder.samples / f"update-{update:08d}.jsonl") as temporary:
+            lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+            temporary.write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,142 @@
+"""From a config to the parts of a run; everything a user can get wrong is found here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rubout import plugins
+from rubout.errors import UserError
+from rubout.learner import Alone, Context, Group, Learner
+from rubout.options import build_policy, build_reward, from_dict
+from rubout.policy import Policy
+from rubout.rollout.draw import seed_of
+from rubout.rollout.source import RolloutSpec
+from rubout.task import Task
+from rubout.training import checkpoint
+from rubout.training.config import TrainConfig
+from rubout.training.run_folder import RunFolder
+from rubout.types import ActionSpace
+
+
+def build_task(config: TrainConfig) -> Task:
+    """The run's task.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    cls: Any = plugins.find("task", task_name(config.task))
+    options = dict(config.task_options)
+    task: Task = cls(from_dict(cls.Config, options, "task."))
+    return task
+
+
+def task_name(given: str) -> str:
+    """What `--task` names: a file is a task of kind `text`."""
+    is_file = "/" in given or Path(given).suffix in {".txt", ".text"} or Path(given).is_file()
+    return "text" if is_file and ":" not in given else given
+
+
+def action_space(config: TrainConfig, task: Task) -> ActionSpace:
+    """The task's actions with what the run adds to them."""
+    try:
+        return replace(
+            task.space,
+            backspace=config.env.backspace,
+            max_actions=config.env.max_actions,
+            max_backspaces=config.env.max_backspaces,
+            forbid_redo=config.env.forbid_redo,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def torch_device(name: str) -> torch.device:
+    """`auto` is a GPU where there is one.
+
+    Raises:
+        UserError: cuda is asked for and there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU here")
+    return torch.device(name)
+
+
+def build_learner(
+    config: TrainConfig, task: Task, group: Group, device: torch.device
+) -> Learner:
+    """Policy and learner with the weights they start from, the same on every rank."""
+    space = action_space(config, task)
+    torch.manual_seed(seed_of(config.seed, "init"))
+    policy = build_policy(config.policy, config.policy_options, space)
+    if config.init:
+        load_policy(RunFolder.existing(Path(config.init)), policy, task.codec.fingerprint)
+    policy.to(device)
+    cls: Any = plugins.find("learner", config.learner)
+    context = Context(space, config.batch_size, device, group)
+    learner: Learner = cls(
+        policy, from_dict(cls.Config, config.learner_options, "learner."), context
+    )
+    return learner
+
+
+def load_policy(
+    folder: RunFolder, policy: Policy, fingerprint: str, which: str = "best"
+) -> Path:
+    """Put a run's best (or last) policy into `policy`.
+
+    Returns:
+        the checkpoint.
+
+    Raises:
+        UserError: there is none, or it is damaged or of another vocabulary.
+    """
+    choose = {"best": checkpoint.best, "last": checkpoint.last}[which]
+    path = choose(folder.checkpoints)
+    checkpoint.verify(path)
+    checkpoint.load_module(path, "policy", policy, fingerprint)
+    return path
+
+
+def rollout_spec(config: TrainConfig, space: ActionSpace, device: torch.device) -> RolloutSpec:
+    """What the samplers of a run are made of."""
+    if config.rollout_workers:
+        on = "cuda" if config.rollout_gpus else "cpu"
+    else:
+        on = str(device)
+    return RolloutSpec(
+        policy=config.policy,
+        policy_options=config.policy_options,
+        space=space,
+        reward=config.reward,
+        step_penalty=config.env.step_penalty,
+        device=on,
+        threads=config.threads,
+        batch=config.rollout_batch,
+    )
+
+
+def check(config: TrainConfig, task: Task) -> None:
+    """Build everything once, in the driver, so that mistakes show before any actor starts.
+
+    Raises:
+        UserError: anything a user can mend.
+    """
+    config.check_learner()
+    try:
+        build_learner(config, task, Alone(), torch.device("cpu"))
+        if config.reward:
+            build_reward(config.reward, action_space(config, task))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def uses_rollouts(config: TrainConfig) -> bool:
+    """Whether the run's learner ever asks for trajectories."""
+    cls: Any = plugins.find("learner", config.learner)
+    return bool(cls.uses_rollouts)

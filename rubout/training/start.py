@@ -1,0 +1,98 @@
+"""Begin or resume a run, alone or as one rank of a group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tensorboardX import SummaryWriter
+
+from rubout.learner import Group, Learner
+from rubout.rollout.source import LocalRollouts, Losses, RolloutSource
+from rubout.training import checkpoint
+from rubout.training.checkpoint import RunState
+from rubout.training.config import TrainConfig
+from rubout.training.loop import train
+from rubout.training.run import Record, Run
+from rubout.training.run_folder import RunFolder
+from rubout.training.setup import (
+    build_learner,
+    build_task,
+    rollout_spec,
+)
+
+
+def start(
+    config: TrainConfig,
+    folder: RunFolder,
+    group: Group,
+    device: torch.device,
+    report: Callable[[Record], None],
+) -> tuple[RunState, Losses]:
+    """Train from the newest checkpoint of the folder, or from the beginning.
+
+    Args:
+        config: the run's options.
+        folder: where it is written; config.json and vocabulary.json are there.
+        group: the learners that train together.
+        device: of this learner.
+        report: called on rank 0 with every record that goes into metrics.jsonl.
+
+    Returns:
+        the final state, and what was lost on the way and made good.
+    """
+    torch.set_num_threads(config.threads)
+    task = build_task(config)
+    fingerprint = task.codec.fingerprint
+    learner = build_learner(config, task, group, device)
+    state, pending = RunState(0, fingerprint), {}
+    if checkpoint.checkpoints(folder.checkpoints):
+        newest = checkpoint.last(folder.checkpoints)
+        state = checkpoint.load(newest, learner, fingerprint)
+        pending = checkpoint.load_pending(newest)
+        if group.rank == 0:
+            folder.rewind_metrics(state.update)
+    rollouts = _source(config, learner, device)
+    events = _Events(folder, state.update) if group.rank == 0 else None
+
+    def tell(record: Record) -> None:
+        if events is not None:
+            events(record)
+        report(record)
+
+    try:
+        run = Run(config, folder, task, learner, rollouts, tell)
+        run.restore(pending)
+        return train(run, state), rollouts.losses
+    finally:
+        rollouts.close()
+        if events is not None:
+            events.close()
+
+
+def _source(config: TrainConfig, learner: Learner, device: torch.device) -> RolloutSource:
+    """Actors where the config has some and the learner asks for rollouts; else this process."""
+    context = learner.context
+    spec = rollout_spec(config, context.space, device)
+    if config.rollout_workers and learner.uses_rollouts:
+        from rubout.rollout.fleet import Fleet
+
+        workers = config.rollout_workers // context.group.size
+        return Fleet(spec, workers, cpus=config.threads, gpus=config.rollout_gpus)
+    return LocalRollouts(spec, learner.policy)
+
+
+class _Events:
+    """The same figures for TensorBoard."""
+
+    def __init__(self, folder: RunFolder, update: int) -> None:
+        self._writer: Any = SummaryWriter(logdir=str(folder.path), purge_step=update + 1)
+
+    def __call__(self, record: Record) -> None:
+        for name, value in record.items():
+            if name not in {"update", "kind", "time"}:
+                self._writer.add_scalar(f"{record['kind']}/{name}", value, record["update"])
+
+    def close(self) -> None:
+        self._writer.close()
