@@ -112,9 +112,9 @@ class SequenceEnv(gymnasium.Env[Observation, np.int64]):
         """
         super().reset(seed=seed)
         check_options(options, ("prompt", "prefix"))
-        options = options or {}
-        prompt = [int(token) for token in options.get("prompt", ())]
-        prefix = [int(action) for action in options.get("prefix", ())]
+        given = {key: ids for key, ids in (options or {}).items() if ids is not None}
+        prompt = [int(token) for token in given.get("prompt", ())]
+        prefix = [int(action) for action in given.get("prefix", ())]
         if len(prompt) >= self.space.max_length:
             raise ValueError(
                 f"a prompt of {len(prompt)} tokens fills the tape of {self.space.max_length}"
@@ -125,7 +125,7 @@ class SequenceEnv(gymnasium.Env[Observation, np.int64]):
             raise ValueError("a prefix holds ids that are not actions")
 
         self._over = True  # stays so if the prefix is refused
-        self._clear(prompt, given="prompt" in options)
+        self._clear(prompt, given="prompt" in given)
         for action in prefix:
             self._press(action)
             if self._ended() or self._out_of_actions():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from rubout.cli.parse import parse, peek
 from rubout.cli.progress import Progress
 from rubout.errors import UserError
 from rubout.options import from_dict, to_dict
+from rubout.rollout.environment import prepare
 from rubout.rollout.source import Losses
 from rubout.training import checkpoint, resources, setup
 from rubout.training.checkpoint import RunState
@@ -62,12 +64,12 @@ def _train(
     from rubout.training.start import start
 
     if config.learner_workers:
-        _need_ray()
+        _need_ray(config)
         from rubout.training.ray_train import fit
 
         return fit(config, folder, progress), Losses()
     if config.rollout_workers and setup.uses_rollouts(config):
-        _need_ray()
+        _need_ray(config)
         from rubout.rollout.cluster import check_fits, connect
 
         connect(config.address)
@@ -75,14 +77,13 @@ def _train(
     return start(config, folder, Alone(), device, progress)
 
 
-def _need_ray() -> None:
-    try:
-        import ray  # noqa: F401
-    except ImportError:
+def _need_ray(config: TrainConfig) -> None:
+    if importlib.util.find_spec("ray") is None:
         raise UserError(
             "ray is not installed: use --rollout-workers 0 --learner-workers 0, "
             "or pip install 'ray[default,train,tune]'"
-        ) from None
+        )
+    prepare(config.address)
 
 
 def read_options(argv: list[str]) -> tuple[Path, bool, TrainConfig]:

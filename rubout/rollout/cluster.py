@@ -3,47 +3,33 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
-from pathlib import Path
 
 import ray
 
 from rubout.errors import UserError
-
-
-def available_cpus() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from rubout.rollout.environment import is_remote, num_cpus
 
 
 def connect(address: str | None = None) -> None:
     """Join the cluster at `address` or `$RAY_ADDRESS`, or start one on this machine alone.
 
-    A cluster of our own listens on loopback, takes a token that lives only in this process's
-    environment and its children's, and ends with the process.
+    A cluster of our own listens on loopback, takes a token (see `environment.prepare`), and ends
+    with the process.
 
     Raises:
         UserError: nothing answers at the address.
     """
     if ray.is_initialized():
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address and address != "local":
-        _probe(address)
-        ray.init(address=address, log_to_driver=True)
+    if is_remote(address):
+        where = address or os.environ["RAY_ADDRESS"]
+        _probe(where)
+        ray.init(address=where, log_to_driver=True)
         return
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    # Actors import the project and the user's plug-ins as this process does.
-    root = str(Path(__file__).resolve().parents[2])
-    paths = [root, str(Path.cwd()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
     ray.init(
         address="local",
-        num_cpus=available_cpus(),
+        num_cpus=num_cpus(),
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from rubout.errors import UserError
+from rubout.rollout.environment import is_remote, num_cpus
 from rubout.training.config import TrainConfig
 
 
@@ -16,13 +15,12 @@ def check_machine(config: TrainConfig) -> None:
     Raises:
         UserError: it has not: demand and supply.
     """
-    address = config.address or os.environ.get("RAY_ADDRESS")
-    if not config.uses_ray or (address and address != "local"):
+    if not config.uses_ray or is_remote(config.address):
         return
-    supply = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    supply = num_cpus()
     workers = config.rollout_workers + config.learner_workers
     demand = workers * config.threads
-    if demand > (supply or 1):
+    if demand > supply:
         raise UserError(
             f"{config.rollout_workers} rollout and {config.learner_workers} learner workers of "
             f"{config.threads} thread(s) need {demand} CPUs and this machine has {supply}: "

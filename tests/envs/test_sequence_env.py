@@ -115,6 +115,7 @@ def test_the_prompt_cannot_be_rubbed_out() -> None:
     np.testing.assert_array_equal(obs["tokens"], [C, B, 0, 0])
     assert info["can_backspace"] is False
     assert env.reset()[0]["length"] == 0, "a reset without a prompt has none"
+    assert env.reset(options={"prompt": None, "prefix": None})[0]["length"] == 0
 
 
 def test_forbid_redo_holds_for_one_action() -> None:

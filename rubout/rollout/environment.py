@@ -1,0 +1,36 @@
+"""What Ray reads from the environment, set before Ray is imported: it looks only once."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from pathlib import Path
+
+
+def is_remote(address: str | None) -> bool:
+    """Whether a run joins a cluster, at `address` or `$RAY_ADDRESS`, instead of starting one."""
+    address = address or os.environ.get("RAY_ADDRESS")
+    return bool(address) and address != "local"
+
+
+def num_cpus() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare(address: str | None) -> None:
+    """Make ready for `cluster.connect(address)`; call it before anything imports ray.
+
+    A cluster of our own takes a token that lives in the environment of this process and of its
+    children alone. One that exists already has its own: see Ray's RAY_AUTH_MODE.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if is_remote(address) or "ray" in sys.modules:
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # Actors import the project and the user's plug-ins as this process does.
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, str(Path.cwd()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
