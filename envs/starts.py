@@ -51,10 +51,9 @@ def type_prefixes(space: ActionSpace, tape: TapeState, prefixes: Sequences) -> T
         raise ValueError("a prefix holds ids that are not actions")
     over_B = torch.zeros_like(lengths_B, dtype=torch.bool)
     for step in range(actions_BP.shape[1]):
-        active_B = step < lengths_B
-        tape, keys = press(space, tape, actions_BP[:, step], active_B)
+        tape, keys = press(space, tape, actions_BP[:, step], step < lengths_B)
         terminated_B, truncated_B = is_over(space, tape, keys)
-        over_B = over_B | (active_B & (terminated_B | truncated_B))
+        over_B = over_B | terminated_B | truncated_B
     if bool(over_B.any()):
         row = int(over_B.nonzero()[0])
         raise ValueError(f"the prefix of env {row} ends the episode by itself")

@@ -1,7 +1,7 @@
 """Networks from a finished sequence to one number: density ratios, and discriminators.
 
-Source: the CNN is Kim's (2014) with one highway layer, filters and initialisation of the SeqGAN code
-(Yu et al. 2017); `small` are Texygen's filters.
+Source: the CNN is Kim's (2014) with one highway layer, filters and initialisation of the SeqGAN
+code (Yu et al. 2017); `small` are Texygen's filters.
 """
 
 from __future__ import annotations
@@ -15,11 +15,24 @@ from torch.nn import functional
 
 from rubout.types import Sequences
 
+# Number of filters by width.
 FILTERS: dict[str, dict[int, int]] = {
+    # fmt: off
     "official": {
-        **{1: 100, 2: 200, 3: 200, 4: 200, 5: 200, 6: 100, 7: 100, 8: 100, 9: 100, 10: 100},
-        **{15: 160, 20: 160},
+        1: 100,
+        2: 200,
+        3: 200,
+        4: 200,
+        5: 200,
+        6: 100,
+        7: 100,
+        8: 100,
+        9: 100,
+        10: 100,
+        15: 160,
+        20: 160,
     },
+    # fmt: on
     "small": {2: 100, 3: 200},
 }
 

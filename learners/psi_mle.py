@@ -13,8 +13,8 @@ estimated by minimising a Bregman divergence over psi (Sugiyama et al. 2012):
 Deviations. The paper's Algorithm 1 and Table 4 carry two sign errors; both are derived afresh here.
 The text wants q = p_mix, the algorithm uses q = p_theta: by default q = p_theta and the estimate r0
 is turned into the bounded weight w = r0 / (m r0 + 1 - m) <= 1 / m, which cannot blow up; `mix` and
-`raw` are the other two readings. The paper does not name the ratio network, its learning rate or the
-number of steps: SeqGAN's CNN, one step an update. Every update uses fresh samples. The mixture is
+`raw` are the other two readings. The paper does not name the ratio network, its learning rate or
+the number of steps: SeqGAN's CNN, one step an update. Every update uses fresh samples. The mixture is
 stratified: of any 1/m rows one is real.
 """
 
@@ -64,7 +64,7 @@ class PsiMLEConfig(MLEConfig):
     """How many of the last of those also train the ratio."""
     ratio_steps: int = 1
     """Steps of the ratio network per update."""
-    ratio_lr: float = 0.001
+    ratio_lr: float = 0.0001
     """Adam's learning rate for the ratio network."""
     network: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """The ratio network."""
@@ -157,7 +157,7 @@ class PsiMLE(Learner):
         return Demand(rollouts=2 * self.context.batch_size)
 
     def update(self, data: Trajectories, rollouts: Trajectories | None) -> dict[str, float]:
-        """See `Learner.update`. Of the fakes, even rows are negatives, odd ones may join the mix."""
+        """See `Learner.update`. Even fakes are negatives, odd ones may join the mix."""
         weighted = rollouts is not None and self._updates >= self.config.mle_updates
         self._updates += 1
         if rollouts is None:

@@ -39,9 +39,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def cached(
-    kind: str, key: Mapping[str, object], make: Callable[[], np.ndarray]
-) -> np.ndarray:
+def cached(kind: str, key: Mapping[str, object], make: Callable[[], np.ndarray]) -> np.ndarray:
     """An array that takes long to make, kept under the user's cache folder.
 
     The folder is `$RUBOUT_CACHE`, else `$XDG_CACHE_HOME/rubout`, else `~/.cache/rubout`; where it

@@ -117,6 +117,7 @@ class Learner(ABC):
 
     def demand(self, update: int) -> Demand:
         """What update number `update` (from 0) consumes; a pure function of the number."""
+        del update
         return Demand()
 
     def modules(self) -> dict[str, nn.Module]:
@@ -137,6 +138,7 @@ class Learner(ABC):
 
     def load_state(self, state: Mapping[str, float | int | str]) -> None:
         """Take back what `state` gave."""
+        assert not state, f"{type(self).__name__} gives a state and takes none back"
 
     def step(
         self, loss: Tensor, optimizer: Optimizer, parameters: Iterable[nn.Parameter], clip: float

@@ -53,8 +53,7 @@ def find(kind: Kind, name: str) -> type:
         known = names(kind)
         if name.replace("-", "_") not in {item.replace("-", "_") for item in known}:
             raise UserError(
-                f"unknown {kind} {name!r}{nearest(name, known)}; "
-                f"your own is named as module:Class"
+                f"unknown {kind} {name!r}{nearest(name, known)}; your own is named as module:Class"
             )
         found = _only_class(_import(kind, f"{home}.{name.replace('-', '_')}"), contract)
     if not (inspect.isclass(found) and issubclass(found, contract)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 
 from rubout import __version__
 from rubout.errors import UserError, nearest
@@ -35,8 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     command = words[0]
     # The user's plug-ins lie where the command is typed, as they would under `python -m`.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     try:
         if command not in COMMANDS:
             raise UserError(f"unknown command {command!r}{nearest(command, COMMANDS)}")

@@ -73,7 +73,7 @@ def peek(argv: list[str], flag: str) -> str | None:
 def _first_lines(box: str) -> str:
     """The message in tyro's box: what stands above its first rule."""
     lines = [line.strip("│ ").strip() for line in box.splitlines()]
-    text = []
+    text: list[str] = []
     for line in lines:
         if re.fullmatch(r"[─╰╯]+", line) and text:
             break

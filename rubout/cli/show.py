@@ -35,10 +35,8 @@ _SHOWN_SAMPLES = 10
 def heading(config: TrainConfig, task: Task, folder: RunFolder, device: torch.device) -> None:
     """One paragraph on what is about to run."""
     space = setup.action_space(config, task)
-    counts = [len(task.split(name)) for name in ("train", "validation", "test")]  # type: ignore[arg-type]
-    rollouts = (
-        f"{config.rollout_workers} Ray actors" if config.rollout_workers else "this process"
-    )
+    counts = [len(task.split(name)) for name in ("train", "validation", "test")]
+    rollouts = f"{config.rollout_workers} Ray actors" if config.rollout_workers else "this process"
     learners = (
         f"{config.learner_workers} Ray Train workers" if config.learner_workers else "this process"
     )

@@ -73,7 +73,9 @@ def _train(
         from rubout.rollout.cluster import check_fits, connect
 
         connect(config.address)
-        check_fits(config.rollout_workers * config.threads, config.rollout_workers * config.rollout_gpus)
+        check_fits(
+            config.rollout_workers * config.threads, config.rollout_workers * config.rollout_gpus
+        )
     return start(config, folder, Alone(), device, progress)
 
 
@@ -105,7 +107,9 @@ def read_options(argv: list[str]) -> tuple[Path, bool, TrainConfig]:
     }
     configs = {part: found.Config for part, found in classes.items()}  # type: ignore[attr-defined]
     cls = _options_class(configs, file)
-    options: Any = parse(cls, argv, "rubout train", saved and _as_default(cls, configs, saved, argv))
+    options: Any = parse(
+        cls, argv, "rubout train", saved and _as_default(cls, configs, saved, argv)
+    )
 
     fields = dataclasses.fields(TrainConfig)
     values = {field.name: getattr(options, field.name) for field in fields} | {"task": task}
@@ -183,5 +187,3 @@ def _check_same_run(saved: TrainConfig, config: TrainConfig) -> None:
                 key = next(k for k in after[name] if value.get(k) != after[name][k])
                 changed = f"{flag}.{key.replace('_', '-')} {value.get(key)} to {after[name][key]}"
             raise UserError(f"--resume cannot change {changed}: it would be another run")
-
-

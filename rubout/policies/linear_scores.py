@@ -17,7 +17,7 @@ from torch.autograd import Function
 from rubout.types import ActionSpace, Legality
 
 # Elements of one chunk of logits: it should stay in the cache of a CPU, and fill a GPU.
-_CHUNK_ELEMENTS = {"cpu": 2**20, "cuda": 2**27}
+_CHUNK_ELEMENTS = {"cpu": 2**19, "cuda": 2**27}
 
 
 def linear_scores(

@@ -1,7 +1,7 @@
 """An LSTM over the tape, as the sequence-GAN papers use it.
 
-Source: SeqGAN (Yu et al. 2017) and its code: embedding, LSTM, linear; all parameters N(0, 0.1) where
-`init` is `normal`; one bias per gate. The start symbol has an embedding of its own.
+Source: SeqGAN (Yu et al. 2017) and its code: embedding, LSTM, linear; all parameters N(0, 0.1)
+where `init` is `normal`; one bias per gate. The start symbol has an embedding of its own.
 """
 
 from __future__ import annotations

@@ -43,7 +43,9 @@ class NetworkPolicy(Policy):
         """Empty memory for B tapes being typed, on the policy's device."""
 
     @abstractmethod
-    def extend(self, memory: Memory, rows_M: Tensor | None, tokens_M: Tensor, depths_M: Tensor) -> Tensor:
+    def extend(
+        self, memory: Memory, rows_M: Tensor | None, tokens_M: Tensor, depths_M: Tensor
+    ) -> Tensor:
         """Put one more node on some of the tapes.
 
         Args:
@@ -77,9 +79,7 @@ class NetworkPolicy(Policy):
         legality_M = _at(tape, real_BS)
         log_probs = values = log_softmax = None
         if "log_probs" in want or "values" in want:
-            actions_BS = nn.functional.pad(
-                trajectories.actions_BT, (0, num_states - num_actions)
-            )
+            actions_BS = nn.functional.pad(trajectories.actions_BT, (0, num_states - num_actions))
             chosen_M, logsumexp_M = linear_scores(
                 hidden_MD, self.head.weight, bias_A, actions_BS[real_BS], self.space, legality_M
             )
@@ -104,7 +104,7 @@ class NetworkPolicy(Policy):
 
 
 class _NetworkGeneration(Generation):
-    """Keeps the hidden state of every node of the present paths, so that a backspace is a look-up."""
+    """Keeps the hidden states of the present paths, so that a backspace is a look-up."""
 
     def __init__(self, policy: NetworkPolicy, batch_size: int, prompts: Sequences | None) -> None:
         self._policy = policy

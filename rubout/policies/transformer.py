@@ -44,12 +44,14 @@ class TransformerPolicy(NetworkPolicy):
     """See the module."""
 
     Config = TransformerConfig
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, space: ActionSpace, config: TransformerConfig) -> None:
         super().__init__(space)
         self.config = config
         self.embedding = nn.Embedding(space.num_tokens + 1, config.width)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
+        self.stack = nn.ModuleList(_Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, space.size)
         self.dropout = nn.Dropout(config.dropout)
@@ -61,7 +63,9 @@ class TransformerPolicy(NetworkPolicy):
         angles = torch.outer(
             torch.arange(space.max_length + 1, dtype=torch.float64),
             config.rotary_base
-            ** -torch.linspace(0, 1, config.width // config.heads // 2 + 1, dtype=torch.float64)[:-1],
+            ** -torch.linspace(0, 1, config.width // config.heads // 2 + 1, dtype=torch.float64)[
+                :-1
+            ],
         )
         self.register_buffer("cos", angles.cos().float(), persistent=False)
         self.register_buffer("sin", angles.sin().float(), persistent=False)
@@ -71,7 +75,7 @@ class TransformerPolicy(NetworkPolicy):
         mask = None if tape.linear else visibility(tape).unsqueeze(1)
         x_BND = self.dropout(self.embedding(tape.tokens_BN))
         turn = self._turn(tape.depths_BN)
-        for block in self.blocks:
+        for block in self._blocks():
             query, key, value = block.project(x_BND, turn)
             mixed = functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=mask, is_causal=mask is None
@@ -98,7 +102,7 @@ class TransformerPolicy(NetworkPolicy):
         mask = (places <= depths_M.unsqueeze(1))[:, None, None]
         x_M1D = self.embedding(tokens_M).unsqueeze(1)
         turn = self._turn(depths_M.unsqueeze(1))
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(self._blocks()):
             query, key, value = block.project(x_M1D, turn)
             for kind, new in enumerate((key, value)):
                 cache[layer, kind, rows, :, depths_M] = new.squeeze(2)
@@ -109,6 +113,9 @@ class TransformerPolicy(NetworkPolicy):
             x_M1D = block.add(x_M1D, mixed)
         output: Tensor = self.norm(x_M1D).squeeze(1)
         return output
+
+    def _blocks(self) -> list[_Block]:
+        return [block for block in self.stack if isinstance(block, _Block)]
 
     def _turn(self, depths: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine for each position, [B, 1, N, head width / 2]."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from rubout.plugins import resolve
 from rubout.policy import Policy
 from rubout.rollout.draw import inverse_cdf, uniforms
-from rubout.types import ActionSpace, Sequences, Trajectories
+from rubout.types import Sequences, Trajectories
 
 RewardFunction = Callable[[Trajectories], Tensor]
 
@@ -117,7 +117,7 @@ class Sampler:
         env.reset(options=None if request.prompts is None else {"prompt": request.prompts})
         generation = self.policy.start(request.count, request.prompts)
         numbers = torch.arange(request.count, device=self._device) + request.first
-        log_probs = []
+        log_probs: list[Tensor] = []
         while not bool(env.over_B.all()):
             logits = self.policy.space.mask_illegal_(generation.logits_BA, env.legality)
             if suppress:

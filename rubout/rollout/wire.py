@@ -61,7 +61,9 @@ def unpack(packed: Mapping[str, np.ndarray]) -> Trajectories:
 def pack_weights(modules: Mapping[str, nn.Module]) -> dict[str, Packed]:
     """The state of some modules as arrays: numpy crosses Ray's store ten times as fast as torch."""
     return {
-        name: {key: value.detach().cpu().numpy().copy() for key, value in module.state_dict().items()}
+        name: {
+            key: value.detach().cpu().numpy().copy() for key, value in module.state_dict().items()
+        }
         for name, module in modules.items()
     }
 
@@ -69,4 +71,6 @@ def pack_weights(modules: Mapping[str, nn.Module]) -> dict[str, Packed]:
 def load_weights(module: nn.Module, packed: Mapping[str, np.ndarray]) -> None:
     """Copy arrays into a module's own parameters: what lies in the store is never written to."""
     # np.array copies: torch must not see the store's read-only memory.
-    module.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in packed.items()})
+    module.load_state_dict(
+        {key: torch.from_numpy(np.array(value)) for key, value in packed.items()}
+    )

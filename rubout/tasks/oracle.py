@@ -7,7 +7,6 @@ authors' own oracle; without it one is made from `seed`.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -100,7 +99,7 @@ def _draw(config: OracleConfig) -> dict[str, np.ndarray]:
 
 
 def _load(path: str) -> dict[str, np.ndarray]:
-    if not os.path.isfile(path):
+    if not Path(path).is_file():
         raise UserError(f"task.params: no such file: {path}")
     wanted = ["embedding", "wo", "bo", *(f"{kind}{gate}" for kind in "wub" for gate in _GATES)]
     try:

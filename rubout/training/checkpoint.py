@@ -8,7 +8,6 @@ sha256 of each. The folder gets its name when all of that is on disk.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -86,13 +85,13 @@ def save(
                 for key, value in pack(rollouts, num_actions).items()
             }
             with (temporary / "rollouts.npz").open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, **arrays)  # type: ignore[arg-type]
         (temporary / "state.json").write_text(json.dumps(vars_of(state), indent=2))
         manifest = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2))
         if final.exists():
             shutil.rmtree(final)
-        os.replace(temporary, final)
+        temporary.replace(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return final

@@ -88,7 +88,7 @@ class Run:
         seed = seed_of(self.config.seed, "update", update, self.group.rank)
         torch.manual_seed(seed)
         random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 (plug-ins may draw from the global generator)
+        np.random.seed(seed % 2**32)
 
     def about(self, rollouts: Trajectories | None) -> dict[str, float]:
         """Metrics of the rollouts themselves."""
@@ -122,8 +122,13 @@ class Run:
         figure = torch.tensor(values.get("nll_validation", 0.0), dtype=torch.float64)
         score = float(self.group.sum(figure.to(self.device)))
         if state.best_nll is None or score < state.best_nll:
-            better = {"best_nll": score, "best_update": state.update, "stale_evaluations": 0}
-            return replace(state, validation_nll=score, **better)
+            return replace(
+                state,
+                validation_nll=score,
+                best_nll=score,
+                best_update=state.update,
+                stale_evaluations=0,
+            )
         stale = state.stale_evaluations + 1
         return replace(state, validation_nll=score, stale_evaluations=stale)
 

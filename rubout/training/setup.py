@@ -67,9 +67,7 @@ def torch_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def build_learner(
-    config: TrainConfig, task: Task, group: Group, device: torch.device
-) -> Learner:
+def build_learner(config: TrainConfig, task: Task, group: Group, device: torch.device) -> Learner:
     """Policy and learner with the weights they start from, the same on every rank."""
     space = action_space(config, task)
     torch.manual_seed(seed_of(config.seed, "init"))
@@ -85,9 +83,7 @@ def build_learner(
     return learner
 
 
-def load_policy(
-    folder: RunFolder, policy: Policy, fingerprint: str, which: str = "best"
-) -> Path:
+def load_policy(folder: RunFolder, policy: Policy, fingerprint: str, which: str = "best") -> Path:
     """Put a run's best (or last) policy into `policy`.
 
     Returns:
@@ -105,10 +101,9 @@ def load_policy(
 
 def rollout_spec(config: TrainConfig, space: ActionSpace, device: torch.device) -> RolloutSpec:
     """What the samplers of a run are made of."""
+    on = str(device)
     if config.rollout_workers:
         on = "cuda" if config.rollout_gpus else "cpu"
-    else:
-        on = str(device)
     return RolloutSpec(
         policy=config.policy,
         policy_options=config.policy_options,

@@ -157,7 +157,7 @@ def test_a_prefix_that_ends_the_episode(prefix: list[int], kwargs: dict[str, Any
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"promt": [A]}, r"unknown reset option 'promt' \(did you mean prompt\?\)"),
+        ({"prompts": [A]}, r"unknown reset option 'prompts' \(did you mean prompt\?\)"),
         ({"prompt": [A] * 4}, "a prompt of 4 tokens fills the tape of 4"),
         ({"prompt": [EOS]}, "a prompt holds ids that are not tokens"),
         ({"prefix": [BACK + 1]}, "a prefix holds ids that are not actions"),
@@ -203,7 +203,7 @@ def test_a_reward_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     env.reset()
     assert play(env, A, EOS)[1] == 2 * 2.0 * 4
     with pytest.raises(UserError, match="did you mean Length"):
-        make(reward="my_plain_reward:Lenght")
+        make(reward="my_plain_reward:Lengths")
 
 
 def test_render_strikes_through_what_was_rubbed_out() -> None:

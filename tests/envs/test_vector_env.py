@@ -143,6 +143,52 @@ def test_reset_mask() -> None:
     assert prompts.lists() == [[C, C], [B]]
 
 
+def test_reset_mask_leaves_the_other_rows_alone() -> None:
+    env = make(autoreset_mode="Disabled", forbid_redo=True, max_backspaces=1)
+    env.reset(options={"prompt": [[A], [B]]})
+    play(env, [C, C], [BACK, BACK])
+    mask = torch.tensor([True, False])
+    _, info = env.reset(options={"prefix": [[C], [EOS, EOS]], "reset_mask": mask})
+    assert env.tape.tokens_BL.tolist() == [[C, 0, 0, 0], [B, 0, 0, 0]]
+    assert env.legality.forbidden.tolist() == [-1, C]
+    assert info["forbidden"].tolist() == [-1, 0], "0, as SyncVectorEnv, where there is no info"
+    prompts = env.episodes().prompts
+    assert prompts is not None
+    assert prompts.lists() == [[], [B]]
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep", "Disabled"])
+def test_nothing_is_left_of_the_last_episode(mode: str) -> None:
+    env = make(1, autoreset_mode=mode, max_actions=2, forbid_redo=True, max_backspaces=1)
+    env.reset()
+    play(env, [A], [BACK])
+    if mode == "NextStep":
+        env.step(torch.tensor([A]))
+    if mode == "Disabled":
+        env.reset(options={"reset_mask": np.array([True])})
+    assert env.legality.forbidden.tolist() == [-1]
+    _, _, _, _, info = play(env, [A])
+    assert info["can_backspace"].tolist() == [True]
+
+
+def test_a_frozen_row_stays_terminated_at_the_action_limit() -> None:
+    env = make(1, autoreset_mode="Disabled", max_actions=2)
+    env.reset()
+    for _, _, terminated, truncated, _ in (play(env, [A], [EOS]), play(env, [A])):
+        assert (terminated.tolist(), truncated.tolist()) == ([True], [False])
+
+
+def test_a_prefix_earns_nothing() -> None:
+    env = make(1, step_penalty=1.0)
+    env.reset()
+    play(env, [A], [B])
+    env.reset(options={"prefix": [[A]]})
+    play(env, [B])
+    rewards = env.episodes().rewards_BT
+    assert rewards is not None
+    assert rewards.tolist() == [[0.0, -1.0]]
+
+
 def test_what_is_returned_is_a_copy() -> None:
     env = make(autoreset_mode="Disabled", output="numpy")
     obs, _ = env.reset()

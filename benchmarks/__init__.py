@@ -1,0 +1,1 @@
+"""Programs that print tables and ratios; run them as `python -m benchmarks.NAME`."""

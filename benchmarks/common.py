@@ -1,0 +1,45 @@
+"""What the benchmarks share: the machine's description and plain tables."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+
+def machine() -> dict[str, str | int]:
+    """What the figures were measured on."""
+    processor = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        processor = names[0].partition(":")[2].strip() if names else processor
+    return {
+        "processor": processor,
+        "cores": os.cpu_count() or 1,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table in Markdown, columns aligned."""
+    table = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(row[place]) for row in table) for place in range(len(header))]
+    print(f"\n{title}\n")
+    for number, row in enumerate(table):
+        cells = [
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("| " + " | ".join(cells) + " |")
+        if number == 0:
+            dashes = [
+                "-" * width if place == 0 else "-" * (width - 1) + ":"
+                for place, width in enumerate(widths)
+            ]
+            print("| " + " | ".join(dashes) + " |")

@@ -1,0 +1,214 @@
+"""psi-MLE against MLE on the oracle: Table 5 of the psi-MLE paper, with seeds and intervals.
+
+    python -m benchmarks.psi_mle_oracle --scale smoke|cpu|full [--jobs 2] [--out DIR]
+
+Every run is `rubout train --learner psi_mle --learner.mixture m`; m = 1 is MLE exactly. All share
+network, data and number of updates. The checkpoint of the lowest validation NLL is swept over
+temperatures; the paper's columns are minima over that sweep, so each is of another temperature.
+Runs that are finished under --out are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+from benchmarks.common import machine, print_table
+from rubout.cli.show import trained_policy
+from rubout.evaluation.evaluate import head
+from rubout.evaluation.references import uniform, unigram
+from rubout.evaluation.sweep import sweep
+from rubout.policy import Policy
+from rubout.task import Task
+from rubout.training import setup
+from rubout.training.run_folder import RunFolder
+
+MIXTURES = (0.0, 0.25, 0.5, 0.75, 1.0)
+PUBLISHED = {  # Song et al. 2020, Table 5: minima of NLL_oracle, NLL_test, and of their sum
+    0.0: (7.60, 8.01, 17.43),
+    0.25: (6.23, 7.91, 16.27),
+    0.5: (5.09, 7.56, 15.98),
+    0.75: (5.63, 7.54, 15.94),
+    1.0: (5.53, 7.60, 16.30),
+}
+_T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}  # Student's t, two-sided, by degrees of freedom
+SCALES: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "task": {"vocabulary": 50, "train": 200, "validation": 100, "test": 200},
+        "learner": {"mle_updates": 10, "warmup": 5},
+        "run": {"updates": 20, "evaluate-every": 10},
+        "seeds": 2,
+        "mixtures": (0.5, 1.0),
+        "samples": 100,
+        "step": 0.5,
+    },
+    "cpu": {
+        "task": {"vocabulary": 500, "train": 2000, "validation": 2000, "test": 5000},
+        "learner": {"mle_updates": 300, "warmup": 200},
+        "run": {"updates": 1500, "evaluate-every": 100},
+        "seeds": 3,
+        "mixtures": MIXTURES,
+        "samples": 1000,
+        "step": 0.15,
+    },
+    "full": {
+        "task": {},
+        "learner": {"mle_updates": 4000, "warmup": 500, "network.filters": "official"},
+        "run": {"updates": 18840, "evaluate-every": 471, "evaluate-sequences": 5000},
+        "seeds": 3,
+        "mixtures": MIXTURES,
+        "samples": 10000,
+        "step": 0.03,
+    },
+}
+COLUMNS = ("min NLL_oracle", "min NLL_test", "min sum", "NLL_oracle T=1", "NLL_test T=1")
+
+
+def command(scale: dict[str, Any], mixture: float, seed: int, out: Path) -> list[str]:
+    """One training run as a user would type it."""
+    words = [sys.executable, "-m", "rubout", "train", "--out", str(out), "--seed", str(seed)]
+    words += ["--task", "oracle", "--learner", "psi_mle", "--learner.mixture", str(mixture)]
+    for prefix, options in (
+        ("--task.", scale["task"]),
+        ("--learner.", scale["learner"]),
+        ("--", scale["run"]),
+    ):
+        for name, value in options.items():
+            words += [f"{prefix}{name.replace('_', '-')}", str(value)]
+    return words
+
+
+def train(scale: dict[str, Any], mixture: float, seed: int, out: Path) -> None:
+    """Run or resume one training, its output in a log beside it."""
+    if (out / "evaluation.json").exists():
+        return
+    began = time.perf_counter()
+    words = command(scale, mixture, seed, out)
+    if (out / "config.json").exists():
+        words.append("--resume")
+    with out.with_suffix(".log").open("w") as log:
+        subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, check=True)
+    print(f"m={mixture} seed={seed}: {time.perf_counter() - began:.0f} s", flush=True)
+
+
+def figures(policy: Policy, task: Task, scale: dict[str, Any], seed: int) -> list[float]:
+    """The columns for one policy."""
+    count = round((2.5 - 0.7) / scale["step"]) + 1
+    multipliers = [round(0.7 + scale["step"] * place, 4) for place in range(count)]
+    test = head(task.split("test"), scale["samples"])
+    points = sweep(policy, task, test, [*multipliers, 1.0], scale["samples"], seed)
+    quality = [point.nll_oracle.mean for point in points]
+    diversity = [point.nll_test.mean for point in points]
+    sums = [a + b for a, b in zip(quality, diversity, strict=True)]
+    return [min(quality), min(diversity), min(sums), quality[-1], diversity[-1]]
+
+
+def interval(values: list[float]) -> str:
+    """Mean and half width of the 95% interval over seeds."""
+    if len(values) < 2:
+        return f"{values[0]:.3f}"
+    half = _T_95[len(values) - 1] * stdev(values) / math.sqrt(len(values))
+    return f"{mean(values):.3f} ± {half:.3f}"
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", choices=SCALES, default="cpu")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--out", type=Path, default=None, help="default: runs/psi_mle_oracle-SCALE")
+    parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
+    options = parser.parse_args()
+    scale = SCALES[options.scale]
+    out = (options.out or Path("runs") / f"psi_mle_oracle-{options.scale}").resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+
+    cells = [(m, seed) for seed in range(scale["seeds"]) for m in scale["mixtures"]]
+    folders = {(m, seed): out / f"m{m:g}-seed{seed}" for m, seed in cells}
+    setup.build_task(_config(scale, out)).split("train")  # draw the oracle's data once
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(lambda cell: train(scale, *cell, folders[cell]), cells))
+
+    task = setup.build_task(_config(scale, out))
+    results: dict[float, list[list[float]]] = {m: [] for m in scale["mixtures"]}
+    for (m, seed), path in folders.items():
+        folder = RunFolder(path)
+        policy, _ = trained_policy(folder, folder.config())
+        results[m].append(figures(policy, task, scale, seed))
+    report(results, task, scale, options.scale, time.perf_counter() - began)
+    if options.json:
+        value = {"scale": options.scale, "columns": COLUMNS, "results": results} | machine()
+        options.json.write_text(json.dumps(value, indent=2))
+
+
+def report(
+    results: dict[float, list[list[float]]],
+    task: Task,
+    scale: dict[str, Any],
+    name: str,
+    seconds: float,
+) -> None:
+    """The table, reference rows and paired differences."""
+    rows = []
+    for m, runs in results.items():
+        columns = [interval(list(column)) for column in zip(*runs, strict=True)]
+        rows.append([f"psi-MLE m={m:g}" if m < 1 else "MLE (m=1)", *columns])
+    oracle = task.oracle()
+    assert oracle is not None
+    references = {
+        "unigram": unigram(task.space, task.split("train")),
+        "uniform": uniform(task.space),
+        "oracle": oracle,
+    }
+    for label, policy in references.items():
+        rows.append([label, *(f"{value:.3f}" for value in figures(policy, task, scale, 0))])
+    seeds = scale["seeds"]
+    print_table(
+        f"psi-MLE on the oracle, scale {name}: mean over {seeds} seeds ± half a 95% interval",
+        ["", *COLUMNS],
+        rows,
+    )
+    if 1.0 in results:
+        paired = [
+            [
+                f"m={m:g} minus MLE",
+                *(
+                    interval([a - b for a, b in zip(ours, base, strict=True)])
+                    for ours, base in zip(
+                        zip(*runs, strict=True), zip(*results[1.0], strict=True), strict=True
+                    )
+                ),
+            ]
+            for m, runs in results.items()
+            if m < 1
+        ]
+        print_table(
+            "paired differences by seed (negative: better than MLE)", ["", *COLUMNS], paired
+        )
+    published = [[f"m={m:g}", *map(str, row)] for m, row in PUBLISHED.items()]
+    print_table("published (full scale, another oracle)", ["", *COLUMNS[:3]], published)
+    print("NLL_oracle + NLL_test is printed because the paper does; it is not a proper score.")
+    print(f"{seconds / 60:.1f} minutes; {machine()}")
+
+
+def _config(scale: dict[str, Any], out: Path) -> Any:
+    from rubout.cli.train import read_options
+
+    words = command(scale, 1.0, 0, out / "unused")[4:]
+    return read_options(words)[2]
+
+
+if __name__ == "__main__":
+    main()
