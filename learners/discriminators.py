@@ -15,25 +15,13 @@ from torch.nn import functional
 
 from rubout.types import Sequences
 
-# Number of filters by width.
-FILTERS: dict[str, dict[int, int]] = {
-    # fmt: off
-    "official": {
-        1: 100,
-        2: 200,
-        3: 200,
-        4: 200,
-        5: 200,
-        6: 100,
-        7: 100,
-        8: 100,
-        9: 100,
-        10: 100,
-        15: 160,
-        20: 160,
-    },
-    # fmt: on
-    "small": {2: 100, 3: 200},
+# (width, number of filters)
+FILTERS: dict[str, tuple[tuple[int, int], ...]] = {
+    "official": (
+        *((1, 100), (2, 200), (3, 200), (4, 200), (5, 200), (6, 100)),
+        *((7, 100), (8, 100), (9, 100), (10, 100), (15, 160), (20, 160)),
+    ),
+    "small": ((2, 100), (3, 200)),
 }
 
 
@@ -70,12 +58,12 @@ class SequenceCNN(nn.Module):
         super().__init__()
         self.max_length, self.padding = max_length, num_tokens
         self.embedding = nn.Embedding(num_tokens + 1, config.embedding)
-        filters = {k: n for k, n in FILTERS[config.filters].items() if k <= max_length}
-        filters = filters or {1: 100}
+        filters = [item for item in FILTERS[config.filters] if item[0] <= max_length]
+        filters = filters or [(1, 100)]
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(config.embedding, count, width) for width, count in filters.items()
+            nn.Conv1d(config.embedding, count, width) for width, count in filters
         )
-        features = sum(filters.values())
+        features = sum(count for _, count in filters)
         self.gate = nn.Linear(features, features)
         self.transform = nn.Linear(features, features)
         self.dropout = nn.Dropout(config.dropout)

@@ -14,8 +14,8 @@ Deviations. The paper's Algorithm 1 and Table 4 carry two sign errors; both are 
 The text wants q = p_mix, the algorithm uses q = p_theta: by default q = p_theta and the estimate r0
 is turned into the bounded weight w = r0 / (m r0 + 1 - m) <= 1 / m, which cannot blow up; `mix` and
 `raw` are the other two readings. The paper does not name the ratio network, its learning rate or
-the number of steps: SeqGAN's CNN, one step an update. Every update uses fresh samples. The mixture is
-stratified: of any 1/m rows one is real.
+the number of steps: SeqGAN's CNN, one step an update. Every update uses fresh samples. The mixture
+is stratified: of any 1/m rows one is real.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ Bregman = Literal["logistic", "quadratic", "softplus"]
 Ratio = Literal["exp", "free"]
 Weight = Literal["bounded", "mix", "raw"]
 _LARGEST_LOG_RATIO = 10.0
+_SMALLEST_RATIO = 1e-12
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,10 @@ def mixture_weights(ratios: Tensor, mixture: float, weight: Weight) -> Tensor:
     Returns:
         float32 [B], at most 1 / m for `bounded`.
     """
-    ratios = ratios.clamp(min=0)
-    return ratios / (mixture * ratios + (1 - mixture)) if weight == "bounded" else ratios
+    if weight != "bounded":
+        return ratios.clamp(min=0)
+    ratios = ratios.clamp(min=_SMALLEST_RATIO)  # 0 / 0 where m is 1
+    return ratios / (mixture * ratios + (1 - mixture))
 
 
 def real_rows(batch_size: int, mixture: float) -> Tensor:

@@ -7,6 +7,7 @@ learner, task, policy or reward is one file, and there is no registry to edit.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -63,6 +64,8 @@ def find(kind: Kind, name: str) -> type:
     if inspect.isabstract(found):
         missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
         raise UserError(f"{kind} {name}: does not define {missing}")
+    if not dataclasses.is_dataclass(getattr(found, "Config", None)):
+        raise UserError(f"{kind} {name}: has no Config, a frozen dataclass of its options")
     return found
 
 

@@ -41,7 +41,7 @@ class EvaluateOptions:
 def run(argv: list[str]) -> int:
     """See the module."""
     options = parse(EvaluateOptions, argv, "rubout evaluate")
-    if options.temperature <= 0 or options.num_samples < 1 or options.threads < 1:
+    if not options.temperature > 0 or options.num_samples < 1 or options.threads < 1:
         raise UserError("--temperature, --num-samples and --threads must be positive")
     torch.set_num_threads(options.threads)
     folder = RunFolder.existing(options.run.resolve())

@@ -50,7 +50,7 @@ class GenerateOptions:
 def run(argv: list[str]) -> int:
     """See the module."""
     options = parse(GenerateOptions, argv, "rubout generate")
-    if options.num < 1 or options.temperature <= 0 or options.threads < 1:
+    if options.num < 1 or not options.temperature > 0 or options.threads < 1:
         raise UserError("--num, --temperature and --threads must be positive")
     torch.set_num_threads(options.threads)
     folder = RunFolder.existing(options.run.resolve())

@@ -30,14 +30,15 @@ def run(argv: list[str]) -> int:
     """See the module."""
     path, resume, config = read_options(argv)
     folder = RunFolder.existing(path) if resume else None
-    if folder is None and (path / "config.json").exists():
-        RunFolder.fresh(path)  # says what is wrong before anything takes time
+    if folder is None:
+        RunFolder.check_vacant(path)  # says what is wrong before anything takes time
     if folder is not None and checkpoint.checkpoints(folder.checkpoints):
         checkpoint.verify(checkpoint.last(folder.checkpoints))
     device = setup.torch_device(config.device)
     resources.check_machine(config)
     task = setup.build_task(config)
     setup.check(config, task)
+    _join_cluster(config)
     if folder is None:
         folder = RunFolder.fresh(path)
         folder.write_vocabulary(task.codec, setup.action_space(config, task))
@@ -64,28 +65,32 @@ def _train(
     from rubout.training.start import start
 
     if config.learner_workers:
-        _need_ray(config)
         from rubout.training.ray_train import fit
 
         return fit(config, folder, progress), Losses()
-    if config.rollout_workers and setup.uses_rollouts(config):
-        _need_ray(config)
-        from rubout.rollout.cluster import check_fits, connect
-
-        connect(config.address)
-        check_fits(
-            config.rollout_workers * config.threads, config.rollout_workers * config.rollout_gpus
-        )
     return start(config, folder, Alone(), device, progress)
 
 
-def _need_ray(config: TrainConfig) -> None:
+def _join_cluster(config: TrainConfig) -> None:
+    """Where the run has actors: find or start their cluster, and see that it could hold them."""
+    if not (config.learner_workers or config.rollout_workers and setup.uses_rollouts(config)):
+        return
     if importlib.util.find_spec("ray") is None:
         raise UserError(
             "ray is not installed: use --rollout-workers 0 --learner-workers 0, "
             "or pip install 'ray[default,train,tune]'"
         )
     prepare(config.address)
+    if config.learner_workers:
+        from rubout.training.ray_train import join
+
+        join(config)
+    else:
+        from rubout.rollout.cluster import check_fits, connect
+
+        workers = config.rollout_workers
+        connect(config.address)
+        check_fits(workers * config.threads, workers * config.rollout_gpus)
 
 
 def read_options(argv: list[str]) -> tuple[Path, bool, TrainConfig]:

@@ -52,6 +52,23 @@ class TorchGroup:
             gradient.copy_(part.view_as(gradient))
 
 
+def join(config: TrainConfig) -> bool:
+    """Join or start the cluster.
+
+    Returns:
+        whether the learners get a GPU each.
+
+    Raises:
+        UserError: nothing answers, or the cluster is too small.
+    """
+    connect(config.address)
+    cpus = (config.learner_workers + config.rollout_workers) * config.threads
+    on_gpu = bool(config.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0)
+    gpus = config.learner_workers * on_gpu + config.rollout_workers * config.rollout_gpus
+    check_fits(cpus, gpus)
+    return on_gpu
+
+
 def fit(config: TrainConfig, folder: RunFolder, report: Callable[[Record], None]) -> RunState:
     """Run the loop on `config.learner_workers` ranks; a lost rank resumes from the last checkpoint.
 
@@ -66,11 +83,7 @@ def fit(config: TrainConfig, folder: RunFolder, report: Callable[[Record], None]
     Raises:
         UserError: the cluster is too small.
     """
-    connect(config.address)
-    cpus = (config.learner_workers + config.rollout_workers) * config.threads
-    on_gpu = config.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
-    gpus = config.learner_workers * on_gpu + config.rollout_workers * config.rollout_gpus
-    check_fits(cpus, gpus)
+    on_gpu = join(config)
     trainer = TorchTrainer(
         _rank_main,
         train_loop_config={"config": to_dict(config), "folder": str(folder.path)},

@@ -45,17 +45,26 @@ class RunFolder:
         Raises:
             UserError: it holds something already, or cannot be made.
         """
+        RunFolder.check_vacant(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out {path} cannot be made: {error.strerror}") from error
+        return RunFolder(path)
+
+    @staticmethod
+    def check_vacant(path: Path) -> None:
+        """Whether a new run may be written here; makes nothing.
+
+        Raises:
+            UserError: there is something already.
+        """
         if (path / "config.json").exists():
             raise UserError(f"{path} holds another run: choose another --out, or add --resume")
         if path.exists() and not path.is_dir():
             raise UserError(f"--out {path} is a file")
         if path.is_dir() and any(path.iterdir()):
             raise UserError(f"--out {path} is not empty")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"--out {path} cannot be made: {error.strerror}") from error
-        return RunFolder(path)
 
     def write_config(self, config: TrainConfig) -> None:
         """Write config.json."""
