@@ -78,6 +78,7 @@ def command(scale: dict[str, Any], mixture: float, seed: int, out: Path) -> list
     """One training run as a user would type it."""
     words = [sys.executable, "-m", "rubout", "train", "--out", str(out), "--seed", str(seed)]
     words += ["--task", "oracle", "--learner", "psi_mle", "--learner.mixture", str(mixture)]
+    words += ["--policy", "lstm", "--policy.embedding", "32", "--policy.hidden", "32"]
     for prefix, options in (
         ("--task.", scale["task"]),
         ("--learner.", scale["learner"]),

@@ -36,6 +36,8 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         UserError: an unknown key (nearest match given) or a value the class rejects.
     """
     assert dataclasses.is_dataclass(cls)
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where or 'options'}: not a JSON object")
     hints = typing.get_type_hints(cls)
     known = {field.name for field in dataclasses.fields(cls) if field.init}
     for key in values:

@@ -37,6 +37,8 @@ def run(argv: list[str]) -> int:
     device = setup.torch_device(config.device)
     resources.check_machine(config)
     task = setup.build_task(config)
+    if folder is not None and task.codec.fingerprint != folder.codec().fingerprint:
+        raise UserError(f"the task's data have changed: not the vocabulary {folder.path} learned")
     setup.check(config, task)
     _join_cluster(config)
     if folder is None:
@@ -73,7 +75,7 @@ def _train(
 
 def _join_cluster(config: TrainConfig) -> None:
     """Where the run has actors: find or start their cluster, and see that it could hold them."""
-    if not (config.learner_workers or config.rollout_workers and setup.uses_rollouts(config)):
+    if not (config.learner_workers or (config.rollout_workers and setup.uses_rollouts(config))):
         return
     if importlib.util.find_spec("ray") is None:
         raise UserError(

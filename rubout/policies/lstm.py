@@ -23,9 +23,9 @@ class LSTMConfig:
 
     layers: int = 1
     """Layers, one on the other."""
-    embedding: int = 32
+    embedding: int = 64
     """Width of the token embedding."""
-    hidden: int = 32
+    hidden: int = 128
     """Hidden units a layer."""
     dropout: float = 0.0
     """Dropout on the embedding and on every layer's output, while training."""

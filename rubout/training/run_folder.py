@@ -85,11 +85,11 @@ class RunFolder:
 
     def codec(self) -> Codec:
         """The run's own codec."""
-        return codec_from_json(self._json("vocabulary.json")["codec"])
+        return codec_from_json(self._vocabulary("codec"))
 
     def space(self) -> ActionSpace:
         """The run's own action space, backspace included where it has one."""
-        return from_dict(ActionSpace, self._json("vocabulary.json")["space"])
+        return from_dict(ActionSpace, self._vocabulary("space"))
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
         """One line of metrics.jsonl, on disk when this returns."""
@@ -115,6 +115,12 @@ class RunFolder:
             temporary.write_text(
                 "".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8"
             )
+
+    def _vocabulary(self, part: str) -> Any:
+        value = self._json("vocabulary.json")
+        if not isinstance(value, dict) or not isinstance(value.get(part), dict):
+            raise UserError(f"{self.path / 'vocabulary.json'} is damaged: it has no {part}")
+        return value[part]
 
     def _json(self, name: str) -> Any:
         path = self.path / name

@@ -1,0 +1,100 @@
+"""Chosen logits and logsumexp in chunks, against plain torch."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from rubout.policies import linear_scores as module
+from rubout.policies.linear_scores import linear_scores
+from rubout.types import ActionSpace, Legality
+
+SPACES = {
+    "eos": ActionSpace(4, 5),
+    "backspace": ActionSpace(4, 5, backspace=True),
+    "no-redo": ActionSpace(4, 5, backspace=True, forbid_redo=True),
+}
+M, D = 13, 3
+
+
+def states(space: ActionSpace) -> Legality:
+    """Every kind of state: full tapes, nothing to rub out, a forbidden token."""
+    rows = torch.arange(M)
+    forbidden = torch.where(rows % 4 == 1, rows % space.num_tokens, -1)
+    return Legality(rows % 5 != 0, rows % 3 != 0, forbidden if space.forbid_redo else rows * 0 - 1)
+
+
+def inputs(space: ActionSpace) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+    legal = space.mask(states(space)).double()
+    actions = torch.multinomial(legal, 1, generator=generator).squeeze(1)
+    return normal(M, D), normal(space.size, D), normal(space.size), actions
+
+
+def plain(
+    hidden: Tensor, weight: Tensor, bias: Tensor, actions: Tensor, legal: Tensor
+) -> tuple[Tensor, Tensor]:
+    logits = (hidden @ weight.T + bias).masked_fill(~legal, -torch.inf)
+    return logits.gather(1, actions.unsqueeze(1)).squeeze(1), logits.logsumexp(1)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, M - 1, M, 100])
+@pytest.mark.parametrize("name", SPACES)
+def test_values_and_gradients(name: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = SPACES[name]
+    monkeypatch.setattr(module, "_CHUNK_ELEMENTS", {"cpu": rows * space.size})
+    hidden, weight, bias, actions = inputs(space)
+    expected = plain(hidden, weight, bias, actions, space.mask(states(space)))
+    found = linear_scores(hidden, weight, bias, actions, space, states(space))
+    factors = torch.linspace(-1, 2, 2 * M, dtype=torch.float64).view(2, M)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    wanted = torch.autograd.grad((torch.stack(expected) * factors).sum(), (hidden, weight, bias))
+    given = torch.autograd.grad((torch.stack(found) * factors).sum(), (hidden, weight, bias))
+    for one, other in zip(given, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_gradcheck(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = SPACES[name]
+    monkeypatch.setattr(module, "_CHUNK_ELEMENTS", {"cpu": 4 * space.size})
+    hidden, weight, bias, actions = inputs(space)
+
+    def scores(*parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return linear_scores(*parameters, actions, space, states(space))
+
+    assert torch.autograd.gradcheck(scores, (hidden, weight, bias))
+
+
+def test_float32_log_softmax_across_the_real_chunk() -> None:
+    """More rows than one chunk of the CPU holds, as in a run."""
+    space = ActionSpace(5000, 3, eos=False)
+    count = 2 * module._CHUNK_ELEMENTS["cpu"] // space.size + 7
+    generator = torch.Generator().manual_seed(1)
+    hidden = torch.randn(count, 4, generator=generator, requires_grad=True)
+    weight = torch.randn(space.size, 4, generator=generator, requires_grad=True)
+    bias = torch.randn(space.size, generator=generator, requires_grad=True)
+    actions = torch.randint(0, space.size, (count,), generator=generator)
+    legality = Legality(torch.ones(count).bool(), torch.zeros(count).bool(), actions * 0 - 1)
+    chosen, logsumexp = linear_scores(hidden, weight, bias, actions, space, legality)
+    logits = torch.nn.functional.linear(hidden, weight, bias)
+    loss = torch.nn.functional.cross_entropy(logits, actions)
+    ours = (logsumexp - chosen).mean()
+    torch.testing.assert_close(ours, loss, rtol=1e-5, atol=0)
+    wanted = torch.autograd.grad(loss, (hidden, weight, bias))
+    given = torch.autograd.grad(ours, (hidden, weight, bias))
+    for one, other in zip(given, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+
+
+def test_an_illegal_choice_has_probability_zero() -> None:
+    space = SPACES["backspace"]
+    hidden, weight, bias, _ = inputs(space)
+    backspaces = torch.full((M,), space.backspace_id)
+    chosen, logsumexp = linear_scores(hidden, weight, bias, backspaces, space, states(space))
+    assert chosen.isinf().equal(~states(space).backspace)
+    assert logsumexp.isfinite().all()
