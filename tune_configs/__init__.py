@@ -1,0 +1,1 @@
+"""What is searched: one Python file a search space."""

@@ -25,9 +25,8 @@ def train(run: Run, state: RunState) -> RunState:
         the final state, which is also that of the last checkpoint.
     """
     config, learner = run.config, run.learner
-    run.publish(state.update)
     for ahead in range(config.staleness + 1):
-        run.ask(state.update + ahead)
+        run.ask(state.update + ahead, version=state.update)
 
     meter, stop = Meter(), False
     while state.update < config.updates and not stop:
@@ -35,12 +34,11 @@ def train(run: Run, state: RunState) -> RunState:
         data = run.batches.batch(update).to(run.device)
         rollouts = run.collect(update)
         run.reseed(update)
-        meter.add(learner.update(data, rollouts) | run.about(rollouts))
+        meter.add(learner.update(data, rollouts) | run.about(update, rollouts))
 
         update += 1
         state = replace(state, update=update, validation_nll=None)
-        run.publish(update)
-        run.ask(update + config.staleness)
+        run.ask(update + config.staleness, version=update)
 
         final = update == config.updates
         if update % config.log_every == 0 or final:

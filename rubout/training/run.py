@@ -59,17 +59,21 @@ class Run:
         self._splits = {name: task.split(name) for name in splits}
         self.batches = Batches(self._splits["train"], config.batch_size, config.seed, rank, size)
         self._asked: set[int] = set()
+        self._published = -1
 
-    def publish(self, version: int) -> None:
-        """Let the next requests be answered under the present weights."""
-        if self.learner.uses_rollouts and version < self.config.updates:
-            self._rollouts.publish(version, self.learner.published())
+    def ask(self, update: int, version: int) -> None:
+        """Ask for this rank's part of an update's rollouts, once, under the present weights.
 
-    def ask(self, update: int) -> None:
-        """Ask for this rank's part of an update's rollouts, once."""
+        Args:
+            update: which will consume them.
+            version: of the weights, that is updates done.
+        """
         count = self.learner.demand(update).rollouts if update < self.config.updates else 0
         if not count or update in self._asked:
             return
+        if version != self._published:
+            self._rollouts.publish(version, self.learner.published())
+            self._published = version
         self._asked.add(update)
         share = count // self.group.size
         prompts = self._prompts(update, share)
@@ -90,7 +94,7 @@ class Run:
         random.seed(seed)
         np.random.seed(seed % 2**32)
 
-    def about(self, rollouts: Trajectories | None) -> dict[str, float]:
+    def about(self, update: int, rollouts: Trajectories | None) -> dict[str, float]:
         """Metrics of the rollouts themselves."""
         if rollouts is None:
             return {}
@@ -98,6 +102,7 @@ class Run:
         found = {
             "rollout/actions": float(typed.mean()),
             "rollout/terminated": float(rollouts.terminated_B.float().mean()),
+            "rollout/staleness": update - float(rollouts.policy_version_B.float().mean()),
         }
         if rollouts.rewards_BT is not None:
             found["rollout/reward"] = float(rollouts.rewards_BT.sum(1).mean())

@@ -82,7 +82,7 @@ def generated(policy: Policy, logs: Trajectories) -> tuple[Tensor, Tensor]:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[ActionSpace, Trajectories]:
-    """Any actions: legal or not, beyond `<eos>`, on a full tape."""
+    """Any actions up to `<eos>`: legal or not, and on a full tape."""
     num_tokens, length = draw(st.integers(1, 3)), draw(st.integers(1, 4))
     space = ActionSpace(
         num_tokens,
@@ -97,7 +97,9 @@ def worlds(draw: st.DrawFn) -> tuple[ActionSpace, Trajectories]:
     action = st.integers(0, space.size - 1) | st.just(space.size - 1)
     log = st.tuples(prompt, st.lists(action, min_size=1, max_size=10))
     prompts, actions = zip(*draw(st.lists(log, min_size=1, max_size=3)), strict=True)
-    return space, logs_of(list(prompts), list(actions))
+    ends = [log.index(space.eos_id) + 1 if space.eos_id in log else len(log) for log in actions]
+    cut = [log[:end] for log, end in zip(actions, ends, strict=True)]
+    return space, logs_of(list(prompts), cut)
 
 
 @pytest.mark.parametrize("policy", POLICIES)

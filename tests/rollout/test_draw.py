@@ -26,7 +26,7 @@ def splitmix(seed: int, sequence: int, step: int) -> float:
 
 def test_seeds_are_pinned() -> None:
     """A published run is drawn again only as long as these stay."""
-    assert seed_of(0, "rollout", 1) == PINNED_SEED
+    assert seed_of(0, "rollout", 1) == 6166235045094533755
     assert seed_of("1", "a") != seed_of("1a") != seed_of("1", "b")
     assert 0 <= seed_of(2**80) < 2**63
 
@@ -34,7 +34,7 @@ def test_seeds_are_pinned() -> None:
 def test_uniforms_are_pinned() -> None:
     numbers = uniforms(12345, torch.tensor([0, 1, 2, 2**40]), 0)
     assert numbers.dtype == torch.float32
-    assert (numbers * 2**24).long().tolist() == PINNED_UNIFORMS
+    assert (numbers * 2**24).long().tolist() == [5013139, 3727001, 8015706, 12937186]
 
 
 @settings(max_examples=200, deadline=None)

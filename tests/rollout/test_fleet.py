@@ -1,0 +1,179 @@
+"""Actors answer as this process would, whatever happens to them."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from rubout.errors import UserError
+from rubout.options import build_policy
+from rubout.rollout.sampler import Request
+from rubout.rollout.source import LocalRollouts, RolloutSource, RolloutSpec
+from rubout.types import ActionSpace, Sequences, Trajectories
+from tests.rollout import fleet_plugins
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+SPACE = ActionSpace(5, 6, backspace=True)
+OPTIONS = {"embedding": 6, "hidden": 7, "init_std": 0.7}
+SPEC = RolloutSpec("lstm", OPTIONS, SPACE, batch=4)
+SLOW = replace(SPEC, reward="tests.rollout.fleet_plugins:Slow")
+BROKEN = replace(SPEC, reward="tests.rollout.fleet_plugins:Broken")
+
+MakeFleet = Callable[..., Any]
+
+
+@pytest.fixture
+def make_fleet() -> Iterator[MakeFleet]:
+    from rubout.rollout.fleet import Fleet
+
+    with contextlib.ExitStack() as stack:
+
+        def make(spec: RolloutSpec, **options: Any) -> Fleet:
+            fleet = Fleet(spec, 2, cpus=0.5, **options)
+            stack.callback(fleet.close)
+            return fleet
+
+        yield make
+
+
+def policy() -> nn.Module:
+    torch.manual_seed(0)
+    return build_policy("lstm", OPTIONS, SPACE)
+
+
+def train(model: nn.Module) -> None:
+    """Other weights, the same whoever asks."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+
+
+def rollouts(
+    source: RolloutSource, model: nn.Module, updates: int, prompts: Sequences | None = None
+) -> list[Trajectories]:
+    """A loop with a staleness of 1: the next request is made before the last is collected."""
+    found = []
+    source.publish(0, {"policy": model})
+    source.request(0, Request(7, 0, 10, prompts))
+    for update in range(updates):
+        train(model)
+        source.publish(update + 1, {"policy": model})
+        source.request(update + 1, Request(7 + update, 100 * update, 10, prompts))
+        found.append(source.collect(update))
+    return [*found, source.collect(updates)]
+
+
+def assert_same(ours: list[Trajectories], theirs: list[Trajectories]) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        for name in one.__dataclass_fields__:
+            left, right = getattr(one, name), getattr(other, name)
+            if isinstance(left, Sequences):
+                left, right = left.tokens_BL, right.tokens_BL
+            assert (left is None and right is None) or left.equal(right), name
+
+
+@pytest.mark.parametrize("prompted", [False, True])
+def test_two_actors_are_this_process(make_fleet: MakeFleet, prompted: bool) -> None:
+    prompts = Sequences.of([[row % 5] * (row % 3) for row in range(10)]) if prompted else None
+    model = policy()
+    expected = rollouts(LocalRollouts(SPEC, model), model, 4, prompts)  # type: ignore[arg-type]
+    fleet = make_fleet(SPEC)
+    assert_same(rollouts(fleet, policy(), 4, prompts), expected)
+    assert [int(part.policy_version_B[0]) for part in expected] == [0, 1, 2, 3, 4]
+    assert (fleet.losses.requests, fleet.losses.restarts) == (0, 0)
+    kept = expected[0]
+    fleet.restore(9, kept)
+    assert fleet.collect(9) is not None
+
+
+def test_a_killed_actor_is_replaced(make_fleet: MakeFleet) -> None:
+    import ray
+
+    model = policy()
+    local = LocalRollouts(SLOW, model)  # type: ignore[arg-type]
+    local.publish(0, {"policy": model})
+    local.request(0, Request(7, 0, 24))
+    fleet = make_fleet(SLOW)
+    victim = fleet._members[0].actor
+    pid = ray.get(victim.__ray_call__.remote(fleet_plugins.process_id))
+    fleet.publish(0, {"policy": model})
+    fleet.request(0, Request(7, 0, 24))
+    time.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+    assert_same([fleet.collect(0)], [local.collect(0)])
+    assert 1 <= fleet.losses.requests <= 2, "what it was doing, and what waited at its door"
+    assert fleet.losses.restarts == 1
+    assert sum(fleet.losses.reasons.values()) == fleet.losses.requests
+    # The one that replaced it works, and under new weights.
+    train(model)
+    local.publish(1, {"policy": model})
+    fleet.publish(1, {"policy": model})
+    for source in (local, fleet):
+        source.request(1, Request(8, 0, 24))
+    assert_same([fleet.collect(1)], [local.collect(1)])
+    assert ray.get(victim.__ray_call__.remote(fleet_plugins.process_id)) != pid
+
+
+def test_a_hung_actor_is_ended(make_fleet: MakeFleet) -> None:
+    """Nothing comes back within the time: both are ended, and the run gives up as it was told."""
+    fleet = make_fleet(SLOW, request_timeout_s=0.01, max_tries=1)
+    model = policy()
+    fleet.publish(0, {"policy": model})
+    fleet.request(0, Request(7, 0, 24))
+    with pytest.raises(RuntimeError, match="a rollout request was lost 1 times"):
+        fleet.collect(0)
+
+
+def test_an_error_in_a_reward_is_shown(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet(BROKEN)
+    model = policy()
+    fleet.publish(0, {"policy": model})
+    fleet.request(0, Request(7, 0, 4))
+    with pytest.raises(ZeroDivisionError, match="this reward is broken"):
+        fleet.collect(0)
+    assert fleet.losses.requests == 0, "a mistake is not a loss: it would happen again"
+
+
+def free_cpus(wanted: float) -> float:
+    """What is free, once it is as much as that, or after ten seconds."""
+    import ray
+
+    end = time.monotonic() + 10
+    while True:
+        free = float(ray.available_resources().get("CPU", 0.0))
+        if abs(free - wanted) < 1e-6 or time.monotonic() > end:
+            return free
+        time.sleep(0.05)
+
+
+def test_close_gives_back_what_was_reserved() -> None:
+    import ray
+
+    from rubout.rollout.fleet import Fleet
+
+    total = float(ray.cluster_resources()["CPU"])
+    assert free_cpus(total) == total
+    fleet = Fleet(SPEC, 2, cpus=0.5)
+    assert free_cpus(total - 1) == total - 1
+    fleet.close()
+    assert free_cpus(total) == total
+
+
+def test_what_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    from rubout.rollout import fleet
+
+    monkeypatch.setattr(fleet, "_START_TIMEOUT_S", 0.5)
+    total = float(ray.cluster_resources()["CPU"])
+    with pytest.raises(UserError, match=r"need 1000 CPUs and 0 GPUs at once"):
+        fleet.Fleet(SPEC, 1000)
+    assert free_cpus(total) == total
