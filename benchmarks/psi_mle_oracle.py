@@ -97,7 +97,7 @@ def train(scale: dict[str, Any], mixture: float, seed: int, out: Path) -> None:
     words = command(scale, mixture, seed, out)
     if (out / "config.json").exists():
         words.append("--resume")
-    with out.with_suffix(".log").open("w") as log:
+    with (out.parent / f"{out.name}.log").open("w") as log:
         subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, check=True)
     print(f"m={mixture} seed={seed}: {time.perf_counter() - began:.0f} s", flush=True)
 

@@ -166,7 +166,7 @@ class PsiMLE(Learner):
         if rollouts is None:
             return self._fit(data, torch.ones(len(data), device=self.context.device))
         space = self.context.space
-        is_real = real_rows(len(data), self.config.mixture).to(self.context.device)
+        is_real = self._real_rows(len(data))
         real, joined = survivors(space, data), survivors(space, rollouts[1::2])
         mix = _choose(is_real, real, joined)
         negatives = mix if self.config.weight == "mix" else survivors(space, rollouts[::2])
@@ -180,6 +180,12 @@ class PsiMLE(Learner):
         rows = torch.arange(len(data), device=is_real.device)
         chosen = typed[torch.where(is_real, rows, rows + len(data))]
         return self._fit(chosen, weights_B) | metrics | about
+
+    def _real_rows(self, count: int) -> Tensor:
+        """This learner's part of `real_rows` of the group's batch."""
+        group = self.context.group
+        whole = real_rows(count * group.size, self.config.mixture)
+        return whole[count * group.rank : count * (group.rank + 1)].to(self.context.device)
 
     def _fit(self, batch: Trajectories, weights_B: Tensor) -> dict[str, float]:
         log_probs_BT = self.policy.score(batch, {"log_probs"}).log_probs_BT

@@ -10,7 +10,7 @@ import copy
 import json
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -498,9 +498,7 @@ def _unsaved(learner: Learner) -> Iterator[tuple[str, Tensor]]:
     saved = {id(tensor) for module in learner.modules().values() for tensor in _tensors(module)}
     for key, value in vars(learner).items():
         items = value.values() if isinstance(value, dict) else value
-        for item in (
-            items if isinstance(items, Iterable) and not isinstance(items, str) else [value]
-        ):
+        for item in items if isinstance(value, dict | list | tuple) else [value]:
             if isinstance(item, nn.Module):
                 for name, tensor in (*item.named_parameters(), *item.named_buffers()):
                     if id(tensor) not in saved:

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from rubout import __version__
 from rubout.cli.parse import parse
-from rubout.rollout.environment import is_remote, num_cpus
+from rubout.rollout.environment import has_ray, is_remote, num_cpus
 
 Status = Literal["ok", "note", "problem"]
 
@@ -272,7 +272,7 @@ def disk() -> Iterator[Finding]:
 
 def ray() -> Iterator[Finding]:
     """Which cluster a run would use, whether it answers, and how it is locked."""
-    if importlib.util.find_spec("ray") is None:
+    if not has_ray():
         return  # said among the packages
     address = os.environ.get("RAY_ADDRESS")
     if address and is_remote(None):

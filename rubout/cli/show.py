@@ -36,7 +36,11 @@ def heading(config: TrainConfig, task: Task, folder: RunFolder, device: torch.de
     """One paragraph on what is about to run."""
     space = setup.action_space(config, task)
     counts = [len(task.split(name)) for name in ("train", "validation", "test")]
-    rollouts = f"{config.rollout_workers} Ray actors" if config.rollout_workers else "this process"
+    rollouts = "this process"
+    if not setup.uses_rollouts(config):
+        rollouts = "nobody: the learner asks for none"
+    elif config.rollout_workers:
+        rollouts = f"{config.rollout_workers} Ray actors"
     learners = (
         f"{config.learner_workers} Ray Train workers" if config.learner_workers else "this process"
     )
@@ -44,7 +48,7 @@ def heading(config: TrainConfig, task: Task, folder: RunFolder, device: torch.de
         f"{config.learner} on {config.task}: {counts[0]:,} training, {counts[1]:,} validation, "
         f"{counts[2]:,} test sequences; {space.num_tokens:,} tokens, at most "
         f"{space.max_length} a sequence{', with a backspace' if space.backspace else ''}\n"
-        f"policy {config.policy}; learner in {learners} ({device.type}); rollouts in {rollouts}; "
+        f"policy {config.policy}; learning by {learners} ({device.type}); rollouts by {rollouts}; "
         f"{config.updates:,} updates of {config.batch_size}; seed {config.seed}\n"
         f"writing to {folder.path}",
         flush=True,
@@ -151,8 +155,13 @@ def next_commands(folder: RunFolder, config: TrainConfig) -> None:
         f"  rubout generate {path} --num 100\n"
         f"  rubout evaluate {path}\n"
         f"  tensorboard --logdir {path}\n"
-        f"  rubout train --out {path} --resume --updates {2 * config.updates}"
+        f"  {resume_command(folder)} --updates {2 * config.updates}"
     )
+
+
+def resume_command(folder: RunFolder) -> str:
+    """What to type to go on with a run."""
+    return f"rubout train --out {shlex.quote(_short(folder.path))} --resume"
 
 
 def _short(path: Path) -> str:

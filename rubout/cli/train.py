@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +15,7 @@ from rubout.cli.parse import parse, peek
 from rubout.cli.progress import Progress
 from rubout.errors import UserError
 from rubout.options import from_dict, to_dict
-from rubout.rollout.environment import prepare
+from rubout.rollout.environment import has_ray, is_remote, prepare
 from rubout.rollout.source import Losses
 from rubout.training import checkpoint, resources, setup
 from rubout.training.checkpoint import RunState
@@ -48,8 +47,12 @@ def run(argv: list[str]) -> int:
 
     show.heading(config, task, folder, device)
     began = time.perf_counter()
-    with Progress(config.updates) as progress:
-        state, losses = _train(config, folder, device, progress)
+    try:
+        with Progress(config.updates) as progress:
+            state, losses = _train(config, folder, device, progress)
+    except KeyboardInterrupt:
+        print(f"\nto go on: {show.resume_command(folder)}", flush=True)
+        raise
     seconds = time.perf_counter() - began
     show.ending(config, state, losses, seconds)
     rows, drawn = show.final_evaluation(folder, config, task)
@@ -77,12 +80,14 @@ def _join_cluster(config: TrainConfig) -> None:
     """Where the run has actors: find or start their cluster, and see that it could hold them."""
     if not (config.learner_workers or (config.rollout_workers and setup.uses_rollouts(config))):
         return
-    if importlib.util.find_spec("ray") is None:
+    if not has_ray():
         raise UserError(
             "ray is not installed: use --rollout-workers 0 --learner-workers 0, "
             "or pip install 'ray[default,train,tune]'"
         )
     prepare(config.address)
+    where = "joining the Ray cluster" if is_remote(config.address) else "starting Ray here"
+    print(f"{where} ...", flush=True)
     if config.learner_workers:
         from rubout.training.ray_train import join
 

@@ -134,7 +134,8 @@ class _NetworkGeneration(Generation):
         if rows is None:
             hidden_MD = self._policy.extend(self._memory, None, actions_B, self._depth_B)
             if self._keeps:
-                self._hidden_BLD[torch.arange(len(actions_B)), self._depth_B] = hidden_MD
+                everyone = torch.arange(len(actions_B), device=hidden_MD.device)
+                self._hidden_BLD[everyone, self._depth_B] = hidden_MD
             self.logits_BA = self._policy.head(hidden_MD)
             return
         if len(rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 import sys
@@ -12,6 +13,14 @@ def is_remote(address: str | None) -> bool:
     """Whether a run joins a cluster, at `address` or `$RAY_ADDRESS`, instead of starting one."""
     address = address or os.environ.get("RAY_ADDRESS")
     return bool(address) and address != "local"
+
+
+def has_ray() -> bool:
+    """Whether ray can be imported; does not import it."""
+    try:
+        return importlib.util.find_spec("ray") is not None
+    except ImportError:  # something on the import path forbids it
+        return False
 
 
 def num_cpus() -> int:

@@ -22,13 +22,16 @@ def train(run: Run, state: RunState) -> RunState:
         state: where the run stands; its weights are already in the learner.
 
     Returns:
-        the final state, which is also that of the last checkpoint.
+        the final state; the last checkpoint has it too, with the learner's own.
     """
     config, learner = run.config, run.learner
     for ahead in range(config.staleness + 1):
         run.ask(state.update + ahead, version=state.update)
 
-    meter, stop = Meter(), False
+    def is_stale(state: RunState) -> bool:
+        return bool(config.patience) and state.stale_evaluations >= config.patience
+
+    meter, stop = Meter(), is_stale(state)
     while state.update < config.updates and not stop:
         update = state.update
         data = run.batches.batch(update).to(run.device)
@@ -45,7 +48,7 @@ def train(run: Run, state: RunState) -> RunState:
             run.log("train", update, meter.flush() | {"epoch": run.batches.epoch(update)})
         if update % config.evaluate_every == 0 or final:
             state = run.evaluate(state)
-            stop = bool(config.patience) and state.stale_evaluations >= config.patience
+            stop = is_stale(state)
         improved = state.validation_nll is not None and state.best_update == update
         if update % config.checkpoint_every == 0 or improved or final or stop:
             run.save(state)

@@ -68,7 +68,10 @@ class Run:
             update: which will consume them.
             version: of the weights, that is updates done.
         """
-        count = self.learner.demand(update).rollouts if update < self.config.updates else 0
+        # Those just after the last update as well: the run may be resumed with more updates, and
+        # they must then be those of the weights that a longer run would have had at this moment.
+        asked = update < self.config.updates + self.config.staleness
+        count = self.learner.demand(update).rollouts if asked else 0
         if not count or update in self._asked:
             return
         if version != self._published:

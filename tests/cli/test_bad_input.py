@@ -98,6 +98,10 @@ def test_a_run_is_required(refused):
     assert "holds no run" in refused("generate", "nowhere")
 
 
+def test_one_line_whatever_the_message_holds(refused):
+    assert "no where holds no run" in refused("evaluate", "no\nwhere")
+
+
 @pytest.mark.parametrize(
     ("content", "parts"),
     [

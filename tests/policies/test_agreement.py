@@ -118,9 +118,7 @@ def test_generation_is_scoring(
     # Without <eos> a full tape is the end: no action follows it, and nothing is said of it.
     meant = logs.mask_BT & (legal[:, :, : space.num_tokens].any(2) | space.eos)
     assert scores.log_softmax_BTA[meant].isfinite().equal(legal[meant])
-    torch.testing.assert_close(
-        scores.log_softmax_BTA[meant], expected[meant], rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(scores.log_softmax_BTA[meant], expected[meant], rtol=1e-5, atol=1e-5)
     chosen = expected.gather(2, logs.actions_BT.unsqueeze(2)).squeeze(2)
     torch.testing.assert_close(scores.log_probs_BT[meant], chosen[meant], rtol=1e-5, atol=1e-5)
     assert not scores.log_probs_BT[~logs.mask_BT].any()

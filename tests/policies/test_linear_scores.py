@@ -64,8 +64,8 @@ def test_gradcheck(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CHUNK_ELEMENTS", {"cpu": 4 * space.size})
     hidden, weight, bias, actions = inputs(space)
 
-    def scores(*parameters: Tensor) -> tuple[Tensor, Tensor]:
-        return linear_scores(*parameters, actions, space, states(space))
+    def scores(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        return linear_scores(hidden, weight, bias, actions, space, states(space))
 
     assert torch.autograd.gradcheck(scores, (hidden, weight, bias))
 

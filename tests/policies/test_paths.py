@@ -87,8 +87,8 @@ def test_a_temperature_divides_the_logits(kind: str, temperature: float) -> None
     policy = make(kind)
     cooled = copy.deepcopy(policy)
     with torch.no_grad():
-        cooled.head.weight /= temperature
-        cooled.head.bias /= temperature
+        cooled.head.weight.div_(temperature)
+        cooled.head.bias.div_(temperature)
     logs = random_logs(SPACE, 9, 3)
     want = {"log_probs", "values", "log_softmax"}
     one, other = policy.score(logs, want, temperature), cooled.score(logs, want)  # type: ignore[arg-type]
@@ -104,3 +104,13 @@ def test_the_start_symbol_has_an_embedding_of_its_own() -> None:
     with torch.no_grad():
         policy.embedding.weight[SPACE.start_id] += 1.0  # type: ignore[operator, union-attr, index]
     assert not before.equal(policy.start(1).logits_BA)
+
+
+def test_the_tree_drops_between_layers_as_the_fast_path_does() -> None:
+    """torch's LSTM drops what one layer hands to the next; so does every level of the tree."""
+    policy, calls = make("lstm-2", dropout=0.5), []
+    policy.get_submodule("dropout").register_forward_hook(lambda *_: calls.append(1))
+    logs = random_logs(SPACE, 9, 3)
+    policy.score(logs, {"log_probs"})
+    levels = int(tape.replay(SPACE, logs).depths_BN.max()) + 1
+    assert len(calls) == 2 + levels  # the embedding, the output, and once a level

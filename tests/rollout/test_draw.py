@@ -38,9 +38,7 @@ def test_uniforms_are_pinned() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(
-    seed=st.integers(0, 2**63 - 1), sequence=st.integers(0, 2**40), step=st.integers(0, 10**6)
-)
+@given(seed=st.integers(0, 2**63 - 1), sequence=st.integers(0, 2**40), step=st.integers(0, 10**6))
 def test_uniforms_are_splitmix64(seed: int, sequence: int, step: int) -> None:
     assert float(uniforms(seed, torch.tensor([sequence]), step)) == splitmix(seed, sequence, step)
 
@@ -97,6 +95,9 @@ def test_extremes() -> None:
     assert inverse_cdf(probs, torch.tensor([0.0, LARGEST])).tolist() == [1, 3]
     only = torch.tensor([[0.0, 0.0, 1e-30]])
     assert inverse_cdf(only, torch.tensor([LARGEST])).tolist() == [2]
+    # The least there is: the number times the total rounds to the total itself.
+    least = torch.tensor([[0.0, 1e-45, 0.0]])
+    assert inverse_cdf(least, torch.tensor([LARGEST])).tolist() == [1]
 
 
 def test_frequencies() -> None:

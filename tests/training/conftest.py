@@ -49,7 +49,8 @@ def config(text):
     """A config of a small run, with other values where given."""
 
     def config(learner: str = "mle", **values: Any) -> TrainConfig:
-        learner_options = dict(PSI_MLE) if learner == "psi_mle" else {}
+        # A large rate: every update must change what is sampled next.
+        learner_options = {"lr": 0.05} | (PSI_MLE if learner == "psi_mle" else {})
         dropout = values.pop("dropout", 0.3)
         small: dict[str, Any] = {
             "learner": learner,

@@ -90,14 +90,22 @@ def test_rollouts_in_flight_are_kept_exactly(learner, folder):
     checkpoint.verify(path)
 
 
-@pytest.mark.parametrize("fails", ["save_file", "torch.save", "sha256", "replace"])
-@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(
+    ("fails", "again"),
+    [
+        ("save_file", False),
+        ("torch.save", False),
+        ("sha256", False),
+        ("replace", False),
+        ("torch.save", True),
+        ("sha256", True),
+    ],
+)
 def test_a_crash_while_saving_leaves_no_half_checkpoint(learner, folder, monkeypatch, fails, again):
     made = learner()
+    save(folder, made, update=1)
     if again:  # the same update was saved before: it must not be lost either
         save(folder, made)
-    elif fails == "replace":
-        save(folder, made, update=1)
     before = checkpoint.checkpoints(folder)
 
     def crash(*_, **__):
@@ -146,8 +154,8 @@ def test_another_vocabulary_or_network_is_refused(learner, folder):
     path = save(folder, learner())
     with pytest.raises(UserError, match=r"of another vocabulary \(abc, not xyz\)"):
         checkpoint.load(path, learner(), "xyz")
+    wider = learner(policy_options={"embedding": 8, "hidden": 9})
     with pytest.raises(UserError, match="does not fit this network"):
-        wider = learner(policy_options={"embedding": 8, "hidden": 9})
         checkpoint.load(path, wider, "abc")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from rubout.training import checkpoint
 PATHS = ("policy", "ratio")
 
 
-def metrics(path, with_final: bool = True):
+def metrics(path):
     """metrics.jsonl without clocks."""
     records = [json.loads(line) for line in (path / "metrics.jsonl").open()]
     return [
@@ -34,9 +35,14 @@ def test_two_updates_and_two_more_are_four(
     train(config(learner, updates=5, **values), whole)
     train(config(learner, updates=2, **values), parts)
     train(config(learner, updates=5, **values), parts)
+    assert final_state(whole) == final_state(parts)
     for name in PATHS if learner == "psi_mle" else PATHS[:1]:
         assert same(whole, parts, name)
     assert metrics(whole) == metrics(parts)
+
+
+def final_state(path):
+    return checkpoint.read_state(checkpoint.last(path / "checkpoints"))
 
 
 class Killed(BaseException):
@@ -53,7 +59,7 @@ def test_interrupted_in_mid_run_and_resumed_is_never_interrupted(
         learner, updates=7, staleness=staleness, checkpoint_every=checkpoint_every, log_every=1
     )
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    final = train(given, whole)
+    train(given, whole)
 
     def interrupt(record):
         if record["update"] == 4:
@@ -63,7 +69,8 @@ def test_interrupted_in_mid_run_and_resumed_is_never_interrupted(
         train(given, parts, interrupt)
     assert checkpoint.read_state(checkpoint.last(parts / "checkpoints")).update < 4
     assert metrics(parts)[-1]["update"] == 4, "lines after the checkpoint are to be written anew"
-    assert train(given, parts) == final
+    train(given, parts)
+    assert final_state(whole) == final_state(parts)
     for name in PATHS if learner == "psi_mle" else PATHS[:1]:
         assert same(whole, parts, name)
     assert metrics(whole) == metrics(parts)
@@ -84,7 +91,7 @@ def test_staleness_matters_in_these_tests(config, train, same, tmp_path):
 def test_a_finished_run_resumes_to_itself(config, train, same, tmp_path):
     state = train(config(), tmp_path / "run")
     before = metrics(tmp_path / "run")
-    assert train(config(), tmp_path / "run") == state
+    assert replace(train(config(), tmp_path / "run"), learner={}) == state
     assert metrics(tmp_path / "run") == before
 
 
@@ -107,18 +114,18 @@ OPTIONS = (
 
 @pytest.mark.slow
 def test_kill_9_and_resume(command, finish, same, tmp_path):
-    words = OPTIONS.format(updates=300).split()
+    words = OPTIONS.format(updates=120).split()
     killed = command("killed", *words)
     lines = tmp_path / "killed" / "metrics.jsonl"
     until = time.monotonic() + 60
-    while not (lines.exists() and lines.read_text().count("\n") >= 73):
+    while not (lines.exists() and lines.read_text().count("\n") >= 53):
         assert time.monotonic() < until, killed.communicate(timeout=5)
         assert killed.poll() is None, killed.communicate()
         time.sleep(0.005)
     killed.kill()
     killed.communicate()
     at = checkpoint.read_state(checkpoint.last(tmp_path / "killed" / "checkpoints")).update
-    assert 0 < at < 300
+    assert 0 < at < 120
     finish(command("killed", resume=True))
     finish(command("whole", *words))
     for name in PATHS:

@@ -1,0 +1,115 @@
+"""With Ray or without: the same run. Programs of their own, so that pytest never imports ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from rubout.cli.main import main
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+PSI_MLE = (
+    "--learner psi_mle --learner.lr 0.05 --learner.mle-updates 1 --learner.warmup 1 "
+    "--learner.ratio-lr 0.01"
+)
+SMALL = (
+    "--policy.hidden 8 --policy.embedding 8 --batch-size 8 --evaluate-every 1000 "
+    "--checkpoint-every 1000 --samples 2 --rollout-batch 8 --log-every 1 --device cpu"
+)
+
+
+def descendants(pid: int) -> list[int]:
+    """Of a process, by /proc."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(after_name[1]), []).append(int(stat.parent.name))
+    found, queue = [], [pid]
+    while queue:
+        for child in children.get(queue.pop(), []):
+            found.append(child)
+            queue.append(child)
+    return found
+
+
+def actors(pid: int) -> list[int]:
+    """Rollout actors among a driver's descendants."""
+    found = []
+    for child in descendants(pid):
+        try:
+            name = (Path("/proc") / str(child) / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if name.startswith(b"ray::RolloutWorker"):
+            found.append(child)
+    return sorted(found)
+
+
+@pytest.fixture
+def alone(text, tmp_path, capsys):
+    """The same command in this process."""
+
+    def alone(out: str, *words: str) -> None:
+        assert main(["train", "--task", str(text), "--out", str(tmp_path / out), *words]) == 0
+
+    return alone
+
+
+@pytest.mark.parametrize("staleness", [0, 1])
+def test_rollout_actors_change_nothing(command, finish, alone, same, tmp_path, staleness):
+    words = [*PSI_MLE.split(), *SMALL.split(), "--policy.dropout", "0.3", "--updates", "8"]
+    words += ["--staleness", str(staleness), "--env.backspace"]
+    alone("alone", *words)
+    out = finish(command("actors", *words, "--rollout-workers", "2"))
+    assert "2 Ray actors" in out
+    assert "lost:" not in out
+    assert same(tmp_path / "alone", tmp_path / "actors")
+    assert same(tmp_path / "alone", tmp_path / "actors", "ratio")
+
+
+def test_kill_9_on_an_actor(command, finish, alone, same, tmp_path):
+    words = [*PSI_MLE.split(), *SMALL.split(), "--updates", "150"]
+    process = command("killed", *words, "--rollout-workers", "2")
+    lines = tmp_path / "killed" / "metrics.jsonl"
+    until = time.monotonic() + 120
+    for wait_for in (20, 60):
+        while not (lines.exists() and lines.read_text().count("\n") >= wait_for):
+            assert time.monotonic() < until
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        standing = actors(process.pid)
+        assert standing, "no actor was found"
+        os.kill(standing[0], signal.SIGKILL)
+    out = finish(process)
+    assert "lost: " in out, out
+    assert "rollout requests with" in out
+    assert "ActorDiedError" in out or "ActorUnavailableError" in out, out
+    alone("undisturbed", *words)
+    assert same(tmp_path / "undisturbed", tmp_path / "killed")
+    assert same(tmp_path / "undisturbed", tmp_path / "killed", "ratio")
+
+
+@pytest.mark.parametrize("learner", ["mle", "psi_mle"])
+def test_learner_workers_change_nothing(command, finish, alone, weights, tmp_path, learner):
+    words = [*SMALL.split(), "--updates", "3"]
+    words += PSI_MLE.split() if learner == "psi_mle" else ["--learner.lr", "0.05"]
+    if learner == "psi_mle":
+        words += ["--learner.network.dropout", "0"]
+    alone("driver", *words)
+    for workers in (1, 2) if learner == "mle" else (2,):
+        finish(command(f"workers-{workers}", *words, "--learner-workers", str(workers)))
+        for name in ("policy", "ratio") if learner == "psi_mle" else ("policy",):
+            single = weights(tmp_path / "driver", name)
+            together = weights(tmp_path / f"workers-{workers}", name)
+            assert single.keys() == together.keys()
+            for key, value in single.items():
+                # By tensor: where gradients all but vanish, Adam makes steps of their rounding.
+                assert float((together[key] - value).norm()) <= 1e-5 * float(value.norm()), key
