@@ -6,7 +6,6 @@ Only looks: it starts no cluster, writes no file and waits for no answer longer 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
 import re
@@ -26,12 +25,13 @@ from rich.text import Text
 
 from rubout import __version__
 from rubout.cli.parse import parse
+from rubout.errors import UserError
+from rubout.layout import PACKAGES, check_layout
 from rubout.rollout.environment import has_ray, is_remote, num_cpus
 
 Status = Literal["ok", "note", "problem"]
 
 _PYTHON = (3, 11)
-_PACKAGES = ("rubout", "envs", "learners", "tune_configs")
 _PORTS = {6379: "Ray's head node", 8265: "Ray's dashboard"}
 _COLOURS: dict[Status, str] = {"ok": "green", "note": "yellow", "problem": "bold red"}
 _TIMEOUT_S = 2.0
@@ -159,27 +159,13 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def layout() -> Iterator[Finding]:
     """Whether the four packages are ours: `envs` is a name that others use as well."""
-    parents: dict[str, Path] = {}
-    for name in _PACKAGES:
-        spec = importlib.util.find_spec(name)
-        places = list(spec.submodule_search_locations or []) if spec else []
-        if not places:
-            yield Finding("problem", "packages", f"{name} cannot be imported", _reinstall())
-            return
-        parents[name] = Path(places[0]).resolve().parent
-    home = parents["rubout"]
-    strangers = [f"{name} in {where}" for name, where in parents.items() if where != home]
-    if strangers:
-        what = f"rubout is in {home}, but {', '.join(strangers)} shadows its own"
-        yield Finding(
-            "problem", "packages", what, "run in another folder, or rename or uninstall it"
-        )
-    else:
-        yield Finding("ok", "packages", f"{', '.join(_PACKAGES)} in {home}")
-
-
-def _reinstall() -> str:
-    return f"run in {Path(__file__).resolve().parents[2]}, or pip install -e it"
+    try:
+        home = check_layout()
+    except UserError as error:
+        what, _, how = str(error).partition(": ")
+        yield Finding("problem", "packages", what, how)
+        return
+    yield Finding("ok", "packages", f"{', '.join(PACKAGES)} in {home}")
 
 
 def processors() -> Iterator[Finding]:

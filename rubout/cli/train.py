@@ -14,6 +14,7 @@ from rubout.cli import show
 from rubout.cli.parse import parse, peek
 from rubout.cli.progress import Progress
 from rubout.errors import UserError
+from rubout.layout import check_layout
 from rubout.options import from_dict, to_dict
 from rubout.rollout.environment import has_ray, is_remote, prepare
 from rubout.rollout.source import Losses
@@ -80,6 +81,7 @@ def _join_cluster(config: TrainConfig) -> None:
     """Where the run has actors: find or start their cluster, and see that it could hold them."""
     if not (config.learner_workers or (config.rollout_workers and setup.uses_rollouts(config))):
         return
+    check_layout()
     if not has_ray():
         raise UserError(
             "ray is not installed: use --rollout-workers 0 --learner-workers 0, "

@@ -70,6 +70,8 @@ def save(
         the checkpoint's folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".writing-*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     final = folder / f"step-{state.update:08d}"
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
@@ -89,9 +91,10 @@ def save(
         (temporary / "state.json").write_text(json.dumps(vars_of(state), indent=2))
         manifest = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2))
-        if final.exists():
-            shutil.rmtree(final)
+        if final.exists():  # moved away whole, so that at no moment there is half of one
+            final.replace(temporary.with_name(f"{temporary.name}-old"))
         temporary.replace(final)
+        shutil.rmtree(temporary.with_name(f"{temporary.name}-old"), ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return final
