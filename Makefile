@@ -11,8 +11,8 @@ RUN ?= runs/python-docs
 
 run: $(INSTALLED)
 	$(BIN)/rubout train --learner psi_mle --task python-docs --rollout-workers 2 \
-		--policy.hidden 128 --policy.embedding 64 --policy.dropout 0.3 \
-		--updates 1500 --evaluate-every 150 --out $(RUN)
+		--policy.dropout 0.5 --learner.mle-updates 100 --learner.warmup 50 \
+		--updates 1200 --evaluate-every 100 --out $(RUN)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
