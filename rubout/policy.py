@@ -22,7 +22,8 @@ class Scores:
     Attributes:
         log_probs_BT: float32, log pi(action | state), 0 on padding.
         values_BS: float32, V(s) = logsumexp of the logits over exactly the legal actions, for every
-            state and the final one; 0 on padding.
+            state and the final one; 0 on padding. On a full tape without `<eos>` nothing is left
+            to decide: what stands there is that of no state.
         log_softmax_BTA: float32, log pi(. | state), -inf where illegal; 0 on padding.
     """
 
