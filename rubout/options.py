@@ -6,6 +6,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rubout import plugins
@@ -18,10 +19,22 @@ T = TypeVar("T")
 
 
 def to_dict(options: object) -> dict[str, Any]:
-    """Plain values of a dataclass, nested ones included."""
+    """Plain values of a dataclass, nested ones included.
+
+    A Path becomes an absolute one, as text: actors run elsewhere, and a run is read from elsewhere.
+    """
     assert dataclasses.is_dataclass(options)
     assert not isinstance(options, type)
-    return dataclasses.asdict(options)
+    plain: dict[str, Any] = _plain(dataclasses.asdict(options))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value.expanduser().resolve())
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
@@ -53,9 +66,11 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """JSON knows no tuples and no nested dataclasses."""
+    """JSON knows no tuples, no paths and no nested dataclasses."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return from_dict(hint, value, where)
+    if isinstance(value, str) and (hint is Path or Path in typing.get_args(hint)):
+        return Path(value)
     origin = typing.get_origin(hint)
     if origin is tuple and isinstance(value, list):
         return tuple(value)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,13 @@ from rubout.options import from_dict, to_dict
 class Inner:
     width: int = 3
     sizes: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
+class Files:
+    one: Path
+    word: str
+    other: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,17 @@ def test_round_trip_of_all_that_come_with_it(kind: plugins.Kind) -> None:
     for name in plugins.names(kind):
         config: Any = plugins.find(kind, name).Config  # type: ignore[attr-defined]
         needed = {item.name for item in fields(config)} - set(vars(config))
-        options = config(**{"path": "x"} if "path" in needed else {})
+        options = config(**{"path": Path("/x")} if "path" in needed else {})
         values = json.loads(json.dumps(to_dict(options)))
         assert from_dict(config, values) == options, name
+
+
+def test_a_path_is_kept_absolute_and_comes_back_as_a_path(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "word").mkdir()  # of the name of a plain option's value
+    values = to_dict(Files(Path("a.txt"), "word"))
+    assert values == {"one": str(tmp_path / "a.txt"), "word": "word", "other": None}
+    assert from_dict(Files, values) == Files(tmp_path / "a.txt", "word")
 
 
 def test_what_is_missing_takes_its_default() -> None:

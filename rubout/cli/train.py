@@ -73,7 +73,7 @@ def _train(
     if config.learner_workers:
         from rubout.training.ray_train import fit
 
-        return fit(config, folder, progress), Losses()
+        return fit(config, folder, progress)
     return start(config, folder, Alone(), device, progress)
 
 
@@ -129,11 +129,7 @@ def read_options(argv: list[str]) -> tuple[Path, bool, TrainConfig]:
     values = {field.name: getattr(options, field.name) for field in fields} | {"task": task}
     for part in _PARTS:
         values[f"{part}_options"] = to_dict(values[f"{part}_options"])
-    values["task_options"] = {
-        name: _absolute(value) for name, value in values["task_options"].items()
-    }
-    values["init"] = _absolute(values["init"])
-    config = TrainConfig(**values)
+    config = from_dict(TrainConfig, to_dict(TrainConfig(**values)))  # paths absolute
     if saved is not None:
         _check_same_run(saved, config)
     return options.out.resolve(), saved is not None, config
@@ -162,7 +158,7 @@ def _options_class(configs: dict[str, Any], file: str | None) -> type:
     for part, config in configs.items():
         annotations[f"{part}_options"] = Annotated[config, tyro.conf.arg(name=part)]
         if part == "task" and file is not None:
-            default = config(path=file)
+            default = config(path=Path(file))
         elif any(field.name == "path" for field in dataclasses.fields(config)):
             namespace[f"{part}_options"] = dataclasses.field()  # required: it has no default
             continue
@@ -182,13 +178,6 @@ def _as_default(cls: Any, configs: dict[str, Any], saved: TrainConfig, argv: lis
         options = values[f"{part}_options"] if same else {}
         values[f"{part}_options"] = from_dict(config, options, f"{part}.")
     return cls(**values, out=Path(peek(argv, "--out") or ""), resume=True)
-
-
-def _absolute(value: Any) -> Any:
-    """A file keeps its meaning in actors, which run elsewhere."""
-    if isinstance(value, str) and Path(value).exists():
-        return str(Path(value).resolve())
-    return value
 
 
 def _check_same_run(saved: TrainConfig, config: TrainConfig) -> None:

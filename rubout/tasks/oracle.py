@@ -31,7 +31,7 @@ _BATCH = 500
 class OracleConfig:
     """Options of the oracle task."""
 
-    params: str | None = None
+    params: Path | None = None
     """SeqGAN's own oracle, an .npz file; then `vocabulary` and `hidden` are those of the file."""
     vocabulary: int = 5000
     """Tokens."""
@@ -70,7 +70,7 @@ class Oracle(Task):
 
     def split(self, name: Split) -> Trajectories:
         """See `Task.split`. Drawn once and kept in the user's cache folder."""
-        key = {**asdict(self.config), "split": name, "torch": torch.__version__}
+        key: dict[str, object] = {**asdict(self.config), "split": name, "torch": torch.__version__}
         if self.config.params:
             key["params"] = Path(self.config.params).read_bytes()
         tokens = cached("oracle", key, lambda: self._draw_split(name))
@@ -98,7 +98,7 @@ def _draw(config: OracleConfig) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _load(path: str) -> dict[str, np.ndarray]:
+def _load(path: Path) -> dict[str, np.ndarray]:
     if not Path(path).is_file():
         raise UserError(f"task.params: no such file: {path}")
     wanted = ["embedding", "wo", "bo", *(f"{kind}{gate}" for kind in "wub" for gate in _GATES)]

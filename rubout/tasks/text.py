@@ -70,11 +70,11 @@ class Text(Task):
     class Config(CorpusConfig):
         """Options of the task `text`."""
 
-        path: str
+        path: Path
         """The training text: any UTF-8 file, one sentence a line."""
-        validation: str | None = None
+        validation: Path | None = None
         """A file of validation sentences; None: held out from the training text."""
-        test: str | None = None
+        test: Path | None = None
         """A file of test sentences; None: held out from the training text."""
         max_length: int = 0
         """Most tokens in a sentence; 0: as many as the longest sentence of all splits has."""
@@ -93,15 +93,15 @@ class Text(Task):
             raise UserError(f"limit must not be negative, not {config.limit}")
         self.config = config
         lines = read_lines(config.path)
-        files: dict[Split, str | None] = {"validation": config.validation, "test": config.test}
+        files: dict[Split, Path | None] = {"validation": config.validation, "test": config.test}
         given: dict[Split, list[str]] = {
             name: read_lines(path) for name, path in files.items() if path is not None
         }
         held_out = [name for name in files if name not in given]
-        splits = hold_out(lines, held_out, config, config.path) | given
+        splits = hold_out(lines, held_out, config, str(config.path)) | given
         splits["train"] = splits["train"][: config.limit or None]
         self._corpus = make_corpus(
-            splits, config, max_length=config.max_length, long=config.long, source=config.path
+            splits, config, max_length=config.max_length, long=config.long, source=str(config.path)
         )
         self.codec: FiniteCodec = self._corpus.codec
         self.space = self._corpus.space
@@ -120,7 +120,7 @@ class Text(Task):
         return dict(self._corpus.summary)
 
 
-def read_lines(path: str) -> list[str]:
+def read_lines(path: Path | str) -> list[str]:
     """The lines of a UTF-8 file, stripped, without the blank ones.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from rubout import plugins
@@ -28,7 +29,7 @@ class TrainConfig:
     """Updates of the learner."""
     batch_size: int = 64
     """Real sequences per update, over all learner workers."""
-    init: str | None = None
+    init: Path | None = None
     """A RUN whose best policy is the start."""
     evaluate_every: int = 200
     """Updates between evaluations."""

@@ -45,7 +45,7 @@ def train(run: Run, state: RunState) -> RunState:
 
         final = update == config.updates
         if update % config.log_every == 0 or final:
-            run.log("train", update, meter.flush() | {"epoch": run.batches.epoch(update)})
+            run.log("train", update, meter.flush() | run.standing(update))
         if update % config.evaluate_every == 0 or final:
             state = run.evaluate(state)
             stop = is_stale(state)

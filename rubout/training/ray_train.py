@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rubout.options import from_dict, to_dict
 from rubout.rollout.cluster import check_fits, connect
+from rubout.rollout.source import Losses
 from rubout.training import checkpoint
 from rubout.training.checkpoint import RunState
 from rubout.training.config import TrainConfig
@@ -69,7 +70,9 @@ def join(config: TrainConfig) -> bool:
     return on_gpu
 
 
-def fit(config: TrainConfig, folder: RunFolder, report: Callable[[Record], None]) -> RunState:
+def fit(
+    config: TrainConfig, folder: RunFolder, report: Callable[[Record], None]
+) -> tuple[RunState, Losses]:
     """Run the loop on `config.learner_workers` ranks; a lost rank resumes from the last checkpoint.
 
     Args:
@@ -78,7 +81,7 @@ def fit(config: TrainConfig, folder: RunFolder, report: Callable[[Record], None]
         report: called here with every record that rank 0 writes to metrics.jsonl.
 
     Returns:
-        the final state.
+        the final state, and what was lost on the way and made good.
 
     Raises:
         UserError: the cluster is too small.
@@ -107,7 +110,12 @@ def fit(config: TrainConfig, folder: RunFolder, report: Callable[[Record], None]
         except ray.train.TrainingFailedError as error:
             cause = next(iter(getattr(error, "worker_failures", {}).values()), error)
             raise RuntimeError(f"the learner workers failed: {cause}") from error
-    return checkpoint.read_state(checkpoint.last(folder.checkpoints))
+    newest = {key: value for record in folder.read_metrics() for key, value in record.items()}
+    losses = Losses(
+        requests=int(newest.get("rollout/lost_requests", 0)),
+        restarts=int(newest.get("rollout/actor_deaths", 0)),
+    )
+    return checkpoint.read_state(checkpoint.last(folder.checkpoints)), losses
 
 
 def _rank_main(options: dict[str, Any]) -> None:
@@ -123,7 +131,7 @@ class _Tail:
 
     def __init__(self, folder: RunFolder, report: Callable[[Record], None]) -> None:
         self._folder, self._report = folder, report
-        self._last = max((record["update"] for record in folder.read_metrics()), default=0)
+        self._seen = len(folder.read_metrics())
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -140,7 +148,7 @@ class _Tail:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        records = [item for item in self._folder.read_metrics() if item["update"] > self._last]
-        for record in records:
+        records = self._folder.read_metrics()
+        for record in records[self._seen :]:
             self._report(record)
-            self._last = max(self._last, record["update"])
+        self._seen = len(records)  # fewer than before where a resumed run has dropped some

@@ -111,13 +111,21 @@ class Run:
             found["rollout/reward"] = float(rollouts.rewards_BT.sum(1).mean())
         return found
 
+    def standing(self, update: int) -> dict[str, float]:
+        """How far the run has come, and what the whole group has lost on the way; all ranks ask."""
+        losses = self._rollouts.losses
+        lost = torch.tensor([losses.requests, losses.restarts], dtype=torch.float64)
+        requests, deaths = self.group.sum(lost.to(self.device)).tolist()
+        found = {"epoch": self.batches.epoch(update)}
+        if requests:
+            found |= {"rollout/lost_requests": requests, "rollout/actor_deaths": deaths}
+        return found
+
     def log(self, kind: str, update: int, values: dict[str, float]) -> None:
         """One record, written before it is shown."""
         if self.group.rank:
             return
         record = {"update": update, "kind": kind, "time": round(time.time(), 3), **values}
-        if self._rollouts.losses.requests:
-            record["rollout/lost_requests"] = self._rollouts.losses.requests
         self.folder.append_metrics(record)
         self._report(record)
 

@@ -73,7 +73,7 @@ def build_learner(config: TrainConfig, task: Task, group: Group, device: torch.d
     torch.manual_seed(seed_of(config.seed, "init"))
     policy = build_policy(config.policy, config.policy_options, space)
     if config.init:
-        load_policy(RunFolder.existing(Path(config.init)), policy, task.codec.fingerprint)
+        load_policy(RunFolder.existing(config.init), policy, task.codec.fingerprint)
     policy.to(device)
     cls: Any = plugins.find("learner", config.learner)
     context = Context(space, config.batch_size, device, group)
