@@ -63,7 +63,7 @@ def ending(config: TrainConfig, state: RunState, losses: Losses, seconds: float)
     if losses.requests:
         reasons = ", ".join(f"{name} x{count}" for name, count in losses.reasons.items())
         print(
-            f"lost: {losses.requests} rollout requests with {losses.restarts} actor deaths"
+            f"lost: {losses.requests} rollout request(s) with {losses.restarts} actor death(s)"
             f"{f' ({reasons})' if reasons else ''}; "
             f"all were generated again with the same seeds, nothing is missing"
         )
