@@ -12,7 +12,8 @@ RUN ?= runs/python-docs
 run: $(INSTALLED)
 	$(BIN)/rubout train --learner psi_mle --task python-docs --rollout-workers 2 \
 		--policy.dropout 0.5 --learner.mle-updates 100 --learner.warmup 50 \
-		--updates 1200 --evaluate-every 100 --out $(RUN)
+		--updates 1200 --evaluate-every 100 --out $(RUN) \
+		$(if $(wildcard $(RUN)/config.json),--resume)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

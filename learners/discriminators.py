@@ -40,6 +40,10 @@ class DiscriminatorConfig:
     dropout: float = 0.25
     """Dropout before the output, while training."""
 
+    def __post_init__(self) -> None:
+        if min(self.embedding, self.hidden) < 1 or not 0 <= self.dropout < 1:
+            raise ValueError("a network needs widths of at least 1 and a dropout in [0, 1)")
+
 
 def build(num_tokens: int, max_length: int, config: DiscriminatorConfig) -> nn.Module:
     """A network from Sequences of tokens 0..num_tokens-1 to float32 [B]."""

@@ -30,6 +30,12 @@ class MLEConfig:
     clip: float = 5.0
     """Largest global gradient norm; 0: no clipping."""
 
+    def __post_init__(self) -> None:
+        if min(self.lr, self.weight_decay, self.clip) < 0:
+            raise ValueError(
+                "learner.lr, learner.weight-decay and learner.clip must not be negative"
+            )
+
 
 def weighted_nll(
     log_probs_BT: Tensor, num_actions_B: Tensor, weights_B: Tensor, total_actions: Tensor

@@ -71,6 +71,13 @@ class PsiMLEConfig(MLEConfig):
     """The ratio network."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ratio_steps < 1 or self.ratio_lr < 0:
+            raise ValueError(
+                "learner.ratio-steps must be at least 1, learner.ratio-lr not negative"
+            )
+        if min(self.warmup, self.mle_updates) < 0:
+            raise ValueError("learner.warmup and learner.mle-updates must not be negative")
         if not 0 <= self.mixture <= 1:
             raise ValueError(f"learner.mixture must be between 0 and 1, not {self.mixture}")
         if self.bregman == "logistic" and self.ratio == "free":

@@ -35,11 +35,9 @@ class Demand:
 
     Attributes:
         rollouts: trajectories of the policy, over the whole group.
-        completions: Monte-Carlo completions from every prefix of each of them.
     """
 
     rollouts: int = 0
-    completions: int = 0
 
 
 class Group(Protocol):
@@ -129,7 +127,7 @@ class Learner(ABC):
         """The optimisers, by name."""
 
     def published(self) -> dict[str, nn.Module]:
-        """What the rollout actors receive after each update: the policy, and a reward if any."""
+        """What the rollout actors receive: `policy`, and `reward` where theirs is a module."""
         return {"policy": self.policy}
 
     def state(self) -> dict[str, float | int | str]:

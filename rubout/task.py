@@ -7,6 +7,8 @@ import json
 from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
+from torch import Tensor
+
 from rubout.policy import Policy
 from rubout.types import ActionSpace, Sequences, Trajectories
 
@@ -62,7 +64,11 @@ class Task(ABC):
         """The true distribution, where it is known."""
         return None
 
-    def score(self, trajectories: Trajectories, answers: Sequences) -> dict[str, float]:
+    def notes(self) -> list[str]:
+        """What a user should know of the data besides their number: a line each."""
+        return []
+
+    def score(self, trajectories: Trajectories, answers: Sequences) -> dict[str, Tensor]:
         """Task-specific quality of what was typed after the prompts of a split.
 
         Args:
@@ -70,7 +76,7 @@ class Task(ABC):
             answers: what the split's expert wrote after them.
 
         Returns:
-            figures by name, means over the batch; empty where the task has none.
+            by name, float [B], one figure an attempt; empty where the task has none.
         """
         del trajectories, answers
         return {}

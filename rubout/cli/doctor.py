@@ -27,7 +27,7 @@ from rubout import __version__
 from rubout.cli.parse import parse
 from rubout.errors import UserError
 from rubout.layout import PACKAGES, check_layout
-from rubout.rollout.environment import has_ray, is_remote, num_cpus
+from rubout.rollout.environment import has_ray, is_remote, num_cpus, unanswered
 
 Status = Literal["ok", "note", "problem"]
 
@@ -264,7 +264,7 @@ def ray() -> Iterator[Finding]:
     if address and is_remote(None):
         yield _cluster(address)
     else:
-        yield Finding("ok", "ray cluster", "a run starts its own, on loopback, with its own token")
+        yield Finding("ok", "ray cluster", "a run starts its own, with a token of its own")
     mode, token = os.environ.get("RAY_AUTH_MODE"), os.environ.get("RAY_AUTH_TOKEN")
     file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     if mode == "disabled":
@@ -282,12 +282,8 @@ def ray() -> Iterator[Finding]:
 
 def _cluster(address: str) -> Finding:
     """Whether something listens at RAY_ADDRESS; Ray itself would try for ten minutes."""
-    host, _, port = re.sub(r"^[a-z]+://", "", address).rstrip("/").rpartition(":")
-    if not port.isdigit() or not host:
-        return Finding("note", "ray cluster", f"RAY_ADDRESS={address}: not looked for")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT_S).close()
-    except (OSError, OverflowError) as error:
+    error = unanswered(address, _TIMEOUT_S)
+    if error:
         what = f"nothing answers at RAY_ADDRESS={address}: {error}"
         return Finding("problem", "ray cluster", what, "start it, or unset RAY_ADDRESS")
     return Finding("ok", "ray cluster", f"something listens at RAY_ADDRESS={address}")

@@ -32,6 +32,8 @@ class EvaluateOptions:
     """Divides the model's logits, in sampling and in scoring alike."""
     seed: int = 0
     """Of the samples."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the policy runs, wherever it was trained."""
     threads: int = 1
     """CPU threads."""
     json: bool = False
@@ -46,7 +48,7 @@ def run(argv: list[str]) -> int:
     torch.set_num_threads(options.threads)
     folder = RunFolder.existing(options.run.resolve())
     config = folder.config()
-    policy, path = show.trained_policy(folder, config, options.checkpoint)
+    policy, path = show.trained_policy(folder, config, options.checkpoint, options.device)
     task = setup.build_task(config)
     if task.codec.fingerprint != folder.codec().fingerprint:
         raise UserError(f"the task's data have changed: not the vocabulary {folder.path} learned")

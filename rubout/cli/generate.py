@@ -43,6 +43,8 @@ class GenerateOptions:
     """Let the token for unknown words appear."""
     checkpoint: Literal["best", "last"] = "best"
     """By validation NLL, or the newest."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the policy runs, wherever it was trained."""
     threads: int = 1
     """CPU threads."""
 
@@ -56,7 +58,7 @@ def run(argv: list[str]) -> int:
     folder = RunFolder.existing(options.run.resolve())
     codec = folder.codec()
     prompts = _prompts(options, codec, folder.space())
-    policy, _ = show.trained_policy(folder, folder.config(), options.checkpoint)
+    policy, _ = show.trained_policy(folder, folder.config(), options.checkpoint, options.device)
     suppress = () if options.unknown else show.unknown(codec)
     drawn = draw(policy, options.num, options.seed, prompts, options.temperature, suppress)
     records = sample_records(policy, codec, drawn)
@@ -84,6 +86,12 @@ def _prompts(options: GenerateOptions, codec: Codec, space: ActionSpace) -> Sequ
         tokens = codec.encode(options.prompt)
     except ValueError as error:
         raise UserError(f"--prompt: {error}") from error
+    if not options.unknown and codec.unknown_id in tokens:
+        words = [word for word in options.prompt.split() if codec.unknown_id in codec.encode(word)]
+        raise UserError(
+            f"--prompt has words that the run does not know: {', '.join(words)}; "
+            f"with --unknown they become the token for unknown words"
+        )
     if len(tokens) >= space.max_length:
         raise UserError(
             f"--prompt has {len(tokens)} tokens and a sequence has at most {space.max_length}"

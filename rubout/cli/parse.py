@@ -71,12 +71,19 @@ def peek(argv: list[str], flag: str) -> str | None:
 
 
 def _first_lines(box: str) -> str:
-    """The message in tyro's box: what stands above its first rule."""
-    lines = [line.strip("│ ").strip() for line in box.splitlines()]
-    text: list[str] = []
-    for line in lines:
-        if re.fullmatch(r"[─╰╯]+", line) and text:
-            break
-        if line and not line.startswith("╭"):
-            text.append(line)
-    return " ".join(text) or "the options could not be read"
+    """The message in tyro's box: what stands between its title and the rule below it.
+
+    The title is part of the box's upper edge, or, where the terminal has no characters for edges,
+    a line of its own with a rule of hyphens below.
+    """
+    sections: list[list[str]] = [[]]
+    for line in box.splitlines():
+        words = line.strip("│| ").strip()
+        if re.search(r"[─-]{8,}[╮╯]?$", words):
+            sections.append([])
+        elif words:
+            sections[-1].append(words)
+    filled = [section for section in sections if section]
+    titled = bool(sections[0])  # before the first rule
+    message = filled[titled : titled + 1]
+    return " ".join(message[0]) if message else "the options could not be read"

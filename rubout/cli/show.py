@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +56,8 @@ def heading(config: TrainConfig, task: Task, folder: RunFolder, device: torch.de
         f"writing to {folder.path}",
         flush=True,
     )
+    for note in task.notes():
+        print(f"note: {note}", flush=True)
 
 
 def ending(config: TrainConfig, state: RunState, losses: Losses, seconds: float) -> None:
@@ -70,12 +75,12 @@ def ending(config: TrainConfig, state: RunState, losses: Losses, seconds: float)
 
 
 def trained_policy(
-    folder: RunFolder, config: TrainConfig, which: str = "best"
+    folder: RunFolder, config: TrainConfig, which: str = "best", device: str = "auto"
 ) -> tuple[Policy, Path]:
-    """A run's policy with its best or last weights, on the config's device, and the checkpoint."""
+    """A run's policy with its best or last weights, wherever it was trained, and the checkpoint."""
     policy = build_policy(config.policy, config.policy_options, folder.space())
     path = setup.load_policy(folder, policy, folder.codec().fingerprint, which)
-    return policy.to(setup.torch_device(config.device)), path
+    return policy.to(setup.torch_device(device)), path
 
 
 def final_evaluation(
@@ -86,7 +91,7 @@ def final_evaluation(
     Returns:
         the table, and a few samples.
     """
-    policy, path = trained_policy(folder, config)
+    policy, path = trained_policy(folder, config, device=config.device)
     rows = evaluate(policy, task, num_samples=_NUM_SAMPLES, seed=config.seed)
     write_evaluation(folder, path, rows, _NUM_SAMPLES, 1.0)
     prompts = head(task.split("test"), _SHOWN_SAMPLES).prompts
@@ -129,10 +134,14 @@ def table(rows: list[Row], task: Task) -> None:
             estimate = row.figures.get(name)
             cells.append(_cell(estimate))
             if name == "nll_test":
-                cells.append("" if estimate is None else f"{math.exp(estimate.mean):.1f}")
+                cells.append("" if estimate is None else _perplexity(estimate.mean))
         shown.add_row(*cells)
     Console(width=None if Console().is_terminal else 100).print(shown)
     print("NLL: nats per action, <eos> included; lower is better.")
+
+
+def _perplexity(nll: float) -> str:
+    return f"{math.exp(nll):.1f}" if nll < 100 else "inf"
 
 
 def _cell(estimate: Estimate | None) -> str:
@@ -148,21 +157,34 @@ def samples(records: list[dict[str, Any]]) -> None:
         print(f"  {record['text']}")
 
 
-def next_commands(folder: RunFolder, config: TrainConfig) -> None:
+def next_commands(folder: RunFolder, config: TrainConfig, task: Task) -> None:
     """What to type now."""
-    path = shlex.quote(_short(folder.path))
+    program, path = _program(), shlex.quote(_short(folder.path))
+    prompts = task.split("test").prompts
+    prompt = ""
+    if prompts is not None:
+        prompt = f" --prompt {shlex.quote(task.codec.decode(prompts.lists()[0]))}"
     print(
         f"\nnext:\n"
-        f"  rubout generate {path} --num 100\n"
-        f"  rubout evaluate {path}\n"
-        f"  tensorboard --logdir {path}\n"
+        f"  {program} generate {path} --num 100{prompt}\n"
+        f"  {program} evaluate {path} --num-samples 10000\n"
         f"  {resume_command(folder)} --updates {2 * config.updates}"
     )
+    if importlib.util.find_spec("tensorboard") is not None:
+        print(f"  tensorboard --logdir {path}")
 
 
 def resume_command(folder: RunFolder) -> str:
     """What to type to go on with a run."""
-    return f"rubout train --out {shlex.quote(_short(folder.path))} --resume"
+    return f"{_program()} train --out {shlex.quote(_short(folder.path))} --resume"
+
+
+def _program() -> str:
+    """How this program was started, so that it can be started so again."""
+    started = Path(sys.argv[0])
+    if started.name != "rubout":
+        return f"{_short(Path(sys.executable))} -m rubout"
+    return "rubout" if shutil.which("rubout") == str(started) else _short(started.absolute())
 
 
 def _short(path: Path) -> str:

@@ -39,7 +39,9 @@ def run(argv: list[str]) -> int:
     task = setup.build_task(config)
     if folder is not None and task.codec.fingerprint != folder.codec().fingerprint:
         raise UserError(f"the task's data have changed: not the vocabulary {folder.path} learned")
-    setup.check(config, task)
+    resumed = folder is not None and bool(checkpoint.checkpoints(folder.checkpoints))
+    # A resumed run has its weights; the run it once began with may be gone.
+    setup.check(dataclasses.replace(config, init=None) if resumed else config, task)
     _join_cluster(config)
     if folder is None:
         folder = RunFolder.fresh(path)
@@ -59,7 +61,7 @@ def run(argv: list[str]) -> int:
     rows, drawn = show.final_evaluation(folder, config, task)
     show.table(rows, task)
     show.samples(drawn)
-    show.next_commands(folder, config)
+    show.next_commands(folder, config, task)
     return 0
 
 
@@ -174,8 +176,15 @@ def _as_default(cls: Any, configs: dict[str, Any], saved: TrainConfig, argv: lis
     values = {field.name: getattr(saved, field.name) for field in dataclasses.fields(saved)}
     for part, config in configs.items():
         named = peek(argv, f"--{part}")
-        same = named is None or named == getattr(saved, part) or part == "task"
-        options = values[f"{part}_options"] if same else {}
+        kind = setup.task_name(named) if named and part == "task" else named
+        if named and kind != getattr(saved, part):
+            raise UserError(
+                f"--resume cannot change --{part} {getattr(saved, part)} to {named}: "
+                f"it would be another run"
+            )
+        options = dict(values[f"{part}_options"])
+        if named != kind:  # a file
+            options["path"] = named
         values[f"{part}_options"] = from_dict(config, options, f"{part}.")
     return cls(**values, out=Path(peek(argv, "--out") or ""), resume=True)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from rubout.evaluation.nll import Estimate, log_likelihoods, nll, per_action
+from rubout.evaluation.nll import Estimate, log_likelihoods, mean_of, nll, per_action
 from rubout.evaluation.references import uniform, unigram
 from rubout.policy import Policy
 from rubout.rollout.draw import seed_of
@@ -84,9 +84,8 @@ def figures(
     if test.prompts is not None:
         asked = head(test, num_samples)
         drawn = draw(policy, len(asked), seed, asked.prompts, temperature)
-        for name, share in task.score(drawn, continuations(task, asked)).items():
-            error = (share * (1 - share) / len(asked)) ** 0.5
-            found[name] = Estimate(share, error, len(asked))
+        for name, values_B in task.score(drawn, continuations(task, asked)).items():
+            found[name] = mean_of(values_B)
     return found
 
 

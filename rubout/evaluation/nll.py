@@ -63,6 +63,13 @@ def per_action(totals_B: Tensor, num_actions_B: Tensor) -> Estimate:
     return Estimate(mean, math.sqrt(spread) / actions, count)
 
 
+def mean_of(values_B: Tensor) -> Estimate:
+    """The mean of independent figures, float [B]."""
+    count = len(values_B)
+    spread = float(values_B.double().var(correction=1)) if count > 1 else math.inf
+    return Estimate(float(values_B.double().mean()), math.sqrt(spread / count), count)
+
+
 def nll(
     policy: Policy, trajectories: Trajectories, batch_size: int = 256, temperature: float = 1.0
 ) -> Estimate:

@@ -34,6 +34,12 @@ class LSTMConfig:
     init_std: float = 0.1
     """Standard deviation of `--policy.init normal`."""
 
+    def __post_init__(self) -> None:
+        if min(self.layers, self.embedding, self.hidden) < 1:
+            raise ValueError("policy.layers, policy.embedding and policy.hidden must be at least 1")
+        if not 0 <= self.dropout < 1 or self.init_std < 0:
+            raise ValueError("policy.dropout must be in [0, 1), policy.init-std not negative")
+
 
 class LSTMPolicy(NetworkPolicy):
     """See the module."""

@@ -36,6 +36,10 @@ class TransformerConfig:
     """Longest wavelength of the rotary positions, over 2 pi."""
 
     def __post_init__(self) -> None:
+        if min(self.layers, self.width, self.heads, self.mlp_ratio) < 1:
+            raise ValueError("policy.layers, .width, .heads and .mlp-ratio must be at least 1")
+        if not 0 <= self.dropout < 1 or self.rotary_base <= 0:
+            raise ValueError("policy.dropout must be in [0, 1), policy.rotary-base positive")
         if self.width % (2 * self.heads):
             raise ValueError("policy.width must be a multiple of twice policy.heads")
 

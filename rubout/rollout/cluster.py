@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
 
 import ray
 
 from rubout.errors import UserError
-from rubout.rollout.environment import is_remote, num_cpus
+from rubout.rollout.environment import is_remote, num_cpus, unanswered
 
 
 def connect(address: str | None = None) -> None:
     """Join the cluster at `address` or `$RAY_ADDRESS`, or start one on this machine alone.
 
-    A cluster of our own listens on loopback, takes a token (see `environment.prepare`), and ends
-    with the process.
+    A cluster of our own takes a token (see `environment.prepare`) and ends with the process. Ray
+    listens beyond loopback even so: the token is what keeps others out.
 
     Raises:
         UserError: nothing answers at the address.
@@ -24,7 +23,9 @@ def connect(address: str | None = None) -> None:
         return
     if is_remote(address):
         where = address or os.environ["RAY_ADDRESS"]
-        _probe(where)
+        problem = unanswered(where)  # Ray itself retries for ten minutes where nothing listens
+        if problem:
+            raise UserError(f"no Ray cluster answers at {where}: {problem}")
         ray.init(address=where, log_to_driver=True)
         return
     ray.init(
@@ -33,7 +34,6 @@ def connect(address: str | None = None) -> None:
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",
-        _node_ip_address="127.0.0.1",
     )
 
 
@@ -49,14 +49,3 @@ def check_fits(cpus: float, gpus: float) -> None:
             raise UserError(
                 f"the run needs {demand:g} {kind}s and the cluster has {supply.get(kind, 0.0):g}"
             )
-
-
-def _probe(address: str) -> None:
-    """Ray itself retries for ten minutes where nothing listens."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not port.isdigit():
-        return  # "auto" and the like
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        raise UserError(f"no Ray cluster answers at {address}: {error}") from error

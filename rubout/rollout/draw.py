@@ -11,6 +11,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from rubout.errors import UserError
+
 _MASK = (1 << 64) - 1
 
 
@@ -47,9 +49,16 @@ def inverse_cdf(probs_BA: Tensor, uniforms_B: Tensor) -> Tensor:
 
     Returns:
         int64 [B]; never an action of probability 0.
+
+    Raises:
+        UserError: a probability is not finite.
     """
     cdf_BA = probs_BA.cumsum(dim=1)
     total_B = cdf_BA[:, -1]
+    if not bool(torch.isfinite(total_B).all()):
+        raise UserError(
+            "probabilities are not finite: the policy has diverged, or the temperature is too low"
+        )
     below = torch.nextafter(total_B, torch.zeros_like(total_B))
     # Rounding must not carry the threshold past the last action of positive probability.
     threshold_B1 = torch.minimum(uniforms_B * total_B, below).unsqueeze(1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import secrets
+import socket
 import sys
 from pathlib import Path
 
@@ -13,6 +15,18 @@ def is_remote(address: str | None) -> bool:
     """Whether a run joins a cluster, at `address` or `$RAY_ADDRESS`, instead of starting one."""
     address = address or os.environ.get("RAY_ADDRESS")
     return bool(address) and address != "local"
+
+
+def unanswered(address: str, timeout_s: float = 5.0) -> str | None:
+    """Why nothing answers at `host:port`; None where something does, or no port is named."""
+    host, _, port = re.sub(r"^[a-z]+://", "", address).rstrip("/").rpartition(":")
+    if not port.isdigit() or not host:
+        return None
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s).close()
+    except (OSError, OverflowError) as error:
+        return str(error)
+    return None
 
 
 def has_ray() -> bool:

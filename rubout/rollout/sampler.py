@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rubout.plugins import resolve
 from rubout.policy import Policy
@@ -71,6 +71,7 @@ class Sampler:
         device: torch.device | str = "cpu",
     ) -> None:
         self.policy = policy
+        self._reward = reward
         self._options: dict[str, Any] = {
             **asdict(policy.space),
             "reward": reward,
@@ -81,6 +82,13 @@ class Sampler:
         }
         self._device = torch.device(device)
         self._envs: dict[int, Any] = {}
+
+    def parts(self) -> dict[str, nn.Module]:
+        """What takes published weights: the policy, and the reward where it is a module."""
+        found: dict[str, nn.Module] = {"policy": self.policy}
+        if isinstance(self._reward, nn.Module):
+            found["reward"] = self._reward
+        return found
 
     @torch.no_grad()
     def sample(

@@ -61,6 +61,19 @@ class Losses:
     reasons: dict[str, int] = field(default_factory=dict)
 
 
+def receivers(sampler: Sampler, published: Mapping[str, object]) -> dict[str, nn.Module]:
+    """Which module of a sampler takes each of the published ones.
+
+    Raises:
+        ValueError: there is none for one of them.
+    """
+    parts = sampler.parts()
+    for name in published:
+        if name not in parts:
+            raise ValueError(f"the learner publishes {name!r}, and a sampler has only {[*parts]}")
+    return {name: parts[name] for name in published}
+
+
 class RolloutSource(Protocol):
     """Generates on request; the loop publishes, asks ahead, and collects in order."""
 
@@ -94,7 +107,9 @@ class LocalRollouts:
 
     def publish(self, version: int, modules: Mapping[str, nn.Module]) -> None:
         """See `RolloutSource.publish`; the policy is the learner's own."""
-        assert modules["policy"] is self._sampler.policy
+        for name, receiver in receivers(self._sampler, modules).items():
+            if receiver is not modules[name]:
+                receiver.load_state_dict(modules[name].state_dict())
         self._version = version
 
     def request(self, update: int, request: Request) -> None:

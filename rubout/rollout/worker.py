@@ -8,7 +8,7 @@ import ray
 import torch
 
 from rubout.rollout.sampler import Request
-from rubout.rollout.source import RolloutSpec
+from rubout.rollout.source import RolloutSpec, receivers
 from rubout.rollout.wire import Packed, load_weights, pack
 
 
@@ -39,7 +39,8 @@ class RolloutWorker:
         """
         if version != self._version:
             packed = ray.get(weights[0]) if isinstance(weights[0], ray.ObjectRef) else weights[0]
-            load_weights(self._sampler.policy, packed["policy"])
+            for name, module in receivers(self._sampler, packed).items():
+                load_weights(module, packed[name])
             self._version = version
         trajectories = self._sampler.sample(request, policy_version=version)
         return pack(trajectories, self._spec.space.size)

@@ -16,6 +16,9 @@ import math
 import random
 from dataclasses import dataclass, replace
 
+import torch
+from torch import Tensor
+
 from rubout.errors import UserError
 from rubout.tape import survivors, written
 from rubout.task import Split, Task
@@ -83,15 +86,15 @@ class Arithmetic(Task):
         """The answers of one split, without `<eos>`."""
         return self._splits[name][1]
 
-    def score(self, trajectories: Trajectories, answers: Sequences) -> dict[str, float]:
-        """The share of attempts that left exactly the answer behind the question.
+    def score(self, trajectories: Trajectories, answers: Sequences) -> dict[str, Tensor]:
+        """Which attempts left exactly the answer behind the question.
 
         Args:
             trajectories: one attempt at each question, with or without backspaces.
             answers: the right answers, in the same order.
 
         Returns:
-            `exact_match`, from 0 to 1.
+            `exact_match`: float32 [B], 1 or 0.
         """
         assert trajectories.prompts is not None, "attempts carry their questions as prompts"
         assert len(trajectories) == len(answers) > 0, "one answer for each attempt"
@@ -102,7 +105,7 @@ class Arithmetic(Task):
             row[start:] == answer
             for row, start, answer in zip(left, starts, answers.lists(), strict=True)
         ]
-        return {"exact_match": sum(matches) / len(matches)}
+        return {"exact_match": torch.tensor(matches, dtype=torch.float32)}
 
 
 def draw_question(rng: random.Random) -> tuple[str, str]:

@@ -58,6 +58,8 @@ class Oracle(Task):
         for name in ("vocabulary", "length", "hidden", "train", "validation", "test"):
             if getattr(config, name) < 1:
                 raise UserError(f"task.{name} must be at least 1")
+        if config.seed < 0:
+            raise UserError("task.seed must not be negative")
         self.config = config
         arrays = _load(config.params) if config.params else _draw(config)
         self._policy = _policy(arrays, config.length)
@@ -104,9 +106,22 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     wanted = ["embedding", "wo", "bo", *(f"{kind}{gate}" for kind in "wub" for gate in _GATES)]
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in wanted}
+            arrays = {name: file[name] for name in wanted}
+        _check_shapes(arrays)
+        return arrays
     except Exception as error:
         raise UserError(f"task.params: {path} is not an oracle's .npz file: {error}") from error
+
+
+def _check_shapes(arrays: dict[str, np.ndarray]) -> None:
+    vocabulary, width = arrays["embedding"].shape
+    (hidden,) = arrays["bi"].shape
+    shapes = {"w": (width, hidden), "u": (hidden, hidden), "b": (hidden,)}
+    expected = {f"{kind}{gate}": shapes[kind] for kind in shapes for gate in _GATES}
+    expected |= {"wo": (hidden, vocabulary), "bo": (vocabulary,)}
+    for name, shape in expected.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} has shape {arrays[name].shape}, not {shape}")
 
 
 def _policy(arrays: dict[str, np.ndarray], length: int) -> LSTMPolicy:

@@ -16,7 +16,7 @@ from rubout.errors import UserError
 from rubout.tape import written
 from rubout.task import Split, Task
 from rubout.tasks.codecs import FiniteCodec
-from rubout.tasks.text import CorpusConfig, hold_out, make_corpus
+from rubout.tasks.text import CorpusConfig, hold_out, make_corpus, notes
 from rubout.types import Trajectories
 
 SOURCE = "Python's pydoc_data.topics"
@@ -73,6 +73,10 @@ class PythonDocs(Task):
     def split(self, name: Split) -> Trajectories:
         """The sentences of one split as an expert types them."""
         return written(self.space, self._corpus.sequences[name])
+
+    def notes(self) -> list[str]:
+        """See `Task.notes`."""
+        return notes(self._corpus)
 
     def summary(self) -> dict[str, object]:
         """Figures to report, as `rubout.tasks.text.Text.summary`."""

@@ -10,7 +10,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from rubout.errors import UserError
 from rubout.tape import written
@@ -110,6 +110,10 @@ class Text(Task):
         """The sentences of one split as an expert types them."""
         return written(self.space, self._corpus.sequences[name])
 
+    def notes(self) -> list[str]:
+        """See `Task.notes`."""
+        return notes(self._corpus)
+
     def summary(self) -> dict[str, object]:
         """Figures to report.
 
@@ -118,6 +122,22 @@ class Text(Task):
             (share of the tokens that are `<unk>`), dropped and truncated (sentences).
         """
         return dict(self._corpus.summary)
+
+
+def notes(corpus: Corpus) -> list[str]:
+    """What was left out of the lines, and how much of them the vocabulary does not hold."""
+    found = []
+    for what in ("dropped", "truncated"):
+        counts: Any = corpus.summary[what]
+        if any(counts.values()):
+            parts = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+            limit = corpus.summary["max_length"]
+            found.append(f"{what}: {parts} sentences of more than {limit} tokens")
+    shares: Any = corpus.summary["unknown"]
+    if any(shares.values()):
+        parts = ", ".join(f"{share:.1%} of {name}" for name, share in shares.items())
+        found.append(f"outside the vocabulary, <unk>: {parts} tokens")
+    return found
 
 
 def read_lines(path: Path | str) -> list[str]:

@@ -26,6 +26,8 @@ from rubout.learner import Learner
 from rubout.rollout.wire import pack, unpack
 from rubout.types import Trajectories
 
+_UNFINISHED = ".unfinished-"  # written or removed by a process that may have been killed
+
 
 @dataclass(frozen=True)
 class RunState:
@@ -70,10 +72,10 @@ def save(
         the checkpoint's folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".writing-*"):  # by a process that was killed
+    for left in folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     final = folder / f"step-{state.update:08d}"
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
     try:
         for name, module in learner.modules().items():
             tensors = {key: value.contiguous() for key, value in module.state_dict().items()}
@@ -139,7 +141,10 @@ def prune(folder: Path, keep: int) -> None:
     spared = {*found[-keep:], best(folder)}
     for path in found:
         if path not in spared:
-            shutil.rmtree(path)
+            # Renamed first: a checkpoint is whole or gone, also if we are killed here.
+            doomed = path.with_name(f"{_UNFINISHED}{path.name}")
+            path.replace(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
 
 
 def verify(checkpoint: Path) -> None:
@@ -181,7 +186,7 @@ def load(checkpoint: Path, learner: Learner, fingerprint: str) -> RunState:
     state = read_state(checkpoint)
     for name, module in learner.modules().items():
         load_module(checkpoint, name, module, fingerprint)
-    optimizers = torch.load(checkpoint / "optimizers.pt", weights_only=True)
+    optimizers = torch.load(checkpoint / "optimizers.pt", weights_only=True, map_location="cpu")
     for name, optimizer in learner.optimizers().items():
         optimizer.load_state_dict(optimizers[name])
     learner.load_state(state.learner)

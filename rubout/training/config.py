@@ -93,8 +93,7 @@ class TrainConfig:
         """Whether the learner allows what is asked of it.
 
         Raises:
-            UserError: it does not exist, has no use for rollout workers, or bears no such
-                staleness.
+            UserError: it does not exist, or bears no such staleness.
         """
         learner: Any = plugins.find("learner", self.learner)
         limit = learner.max_staleness
@@ -104,7 +103,7 @@ class TrainConfig:
 
 # What a resumed run may be given anew; everything else is the run.
 CHANGEABLE = frozenset(
-    {"updates", "rollout_workers", "keep", "log_every", "address", "patience", "samples"}
+    {"updates", "rollout_workers", "keep", "log_every", "address", "patience", "samples", "device"}
 )
 
 

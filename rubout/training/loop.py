@@ -37,7 +37,9 @@ def train(run: Run, state: RunState) -> RunState:
         data = run.batches.batch(update).to(run.device)
         rollouts = run.collect(update)
         run.reseed(update)
-        meter.add(learner.update(data, rollouts) | run.about(update, rollouts))
+        metrics = learner.update(data, rollouts)
+        run.check_finite(update, metrics)
+        meter.add(metrics | run.about(update, rollouts))
 
         update += 1
         state = replace(state, update=update, validation_nll=None)
@@ -46,9 +48,11 @@ def train(run: Run, state: RunState) -> RunState:
         final = update == config.updates
         if update % config.log_every == 0 or final:
             run.log("train", update, meter.flush() | run.standing(update))
-        if update % config.evaluate_every == 0 or final:
+        if update % config.evaluate_every == 0:
             state = run.evaluate(state)
             stop = is_stale(state)
+        elif final:  # off schedule: shown, but a longer run would not have seen it
+            run.evaluate(state)
         improved = state.validation_nll is not None and state.best_update == update
         if update % config.checkpoint_every == 0 or improved or final or stop:
             run.save(state)

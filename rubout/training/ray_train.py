@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -104,13 +105,15 @@ def fit(
             failure_config=ray.train.FailureConfig(max_failures=3),
         ),
     )
+    began = time.time()
     with _Tail(folder, report):
         try:
             trainer.fit()
         except ray.train.TrainingFailedError as error:
             cause = next(iter(getattr(error, "worker_failures", {}).values()), error)
             raise RuntimeError(f"the learner workers failed: {cause}") from error
-    newest = {key: value for record in folder.read_metrics() for key, value in record.items()}
+    records = [record for record in folder.read_metrics() if record["time"] >= began]
+    newest = {key: value for record in records for key, value in record.items()}
     losses = Losses(
         requests=int(newest.get("rollout/lost_requests", 0)),
         restarts=int(newest.get("rollout/actor_deaths", 0)),

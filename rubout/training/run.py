@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rubout.errors import UserError
 from rubout.evaluation.evaluate import draw, head, nll_oracle, sample_records
 from rubout.evaluation.nll import nll
 from rubout.files import replacing
@@ -78,7 +80,12 @@ class Run:
             self._rollouts.publish(version, self.learner.published())
             self._published = version
         self._asked.add(update)
-        share = count // self.group.size
+        share, rest = divmod(count, self.group.size)
+        if rest:
+            raise UserError(
+                f"the learner asks for {count} rollouts, which do not divide over "
+                f"{self.group.size} learner workers"
+            )
         prompts = self._prompts(update, share)
         seed = seed_of(self.config.seed, "rollout", update)
         self._rollouts.request(update, Request(seed, self.group.rank * share, share, prompts))
@@ -96,6 +103,19 @@ class Run:
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)
+
+    def check_finite(self, update: int, metrics: dict[str, float]) -> None:
+        """Stop a run that has diverged; its last checkpoint stays.
+
+        Raises:
+            UserError: a metric is not a finite number.
+        """
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise UserError(
+                    f"{name} is {value} at update {update}: the run has diverged; "
+                    f"a lower --learner.lr may help"
+                )
 
     def about(self, update: int, rollouts: Trajectories | None) -> dict[str, float]:
         """Metrics of the rollouts themselves."""
@@ -175,6 +195,11 @@ class Run:
         data = self.batches.batch(update)
         if data.prompts is None:
             return None
+        if share % len(data):
+            raise UserError(
+                f"the learner asks for {share} rollouts from the prompts of {len(data)} sequences: "
+                f"it must be a multiple"
+            )
         return data.prompts[torch.arange(len(data)).repeat_interleave(share // len(data))]
 
     def _figures(self, update: int) -> dict[str, float]:

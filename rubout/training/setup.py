@@ -29,15 +29,24 @@ def build_task(config: TrainConfig) -> Task:
         UserError: it cannot be made.
     """
     cls: Any = plugins.find("task", task_name(config.task))
-    options = dict(config.task_options)
-    task: Task = cls(from_dict(cls.Config, options, "task."))
+    options = from_dict(cls.Config, config.task_options, "task.")
+    try:
+        task: Task = cls(options)
+    except ValueError as error:
+        raise UserError(f"task {config.task}: {error}") from error
     return task
 
 
 def task_name(given: str) -> str:
     """What `--task` names: a file is a task of kind `text`."""
-    is_file = "/" in given or Path(given).suffix in {".txt", ".text"} or Path(given).is_file()
-    return "text" if is_file and ":" not in given else given
+    if (
+        ":" in given
+        or given in plugins.names("task")
+        or given.replace("-", "_") in plugins.names("task")
+    ):
+        return given
+    is_file = "/" in given or Path(given).suffix or Path(given).is_file()
+    return "text" if is_file else given
 
 
 def action_space(config: TrainConfig, task: Task) -> ActionSpace:

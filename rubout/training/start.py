@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -45,9 +46,11 @@ def start(
     torch.set_num_threads(config.threads)
     task = build_task(config)
     fingerprint = task.codec.fingerprint
-    learner = build_learner(config, task, group, device)
+    resumed = bool(checkpoint.checkpoints(folder.checkpoints))
+    begun = replace(config, init=None) if resumed else config
+    learner = build_learner(begun, task, group, device)
     state, pending = RunState(0, fingerprint), {}
-    if checkpoint.checkpoints(folder.checkpoints):
+    if resumed:
         newest = checkpoint.last(folder.checkpoints)
         state = checkpoint.load(newest, learner, fingerprint)
         pending = checkpoint.load_pending(newest)

@@ -70,7 +70,7 @@ def test_the_rows_of_a_task_with_answers() -> None:
     test = task.split("test")
     answers = continuations(task, test)
     assert answers.lists() == task.answers("test").lists()
-    assert task.score(test, answers) == {"exact_match": 1.0}
+    assert task.score(test, answers)["exact_match"].eq(1).all()
 
 
 def test_draws_are_the_same_for_the_same_seed() -> None:

@@ -1,9 +1,13 @@
 """Rollouts in this process, and the worker that answers without Ray."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import Tensor, nn
 
 from rubout.options import build_policy
+from rubout.rollout import source as source_module
 from rubout.rollout.environment import prepare
 from rubout.rollout.sampler import Request, Sampler
 from rubout.rollout.source import LocalRollouts, RolloutSpec
@@ -53,11 +57,32 @@ def test_what_is_restored_is_collected() -> None:
         source.collect(5)
 
 
-def test_only_the_learners_own_policy_is_published() -> None:
+class Bias(nn.Module):
+    """A reward whose weights are published."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(()))
+
+    def forward(self, trajectories: Trajectories) -> Tensor:
+        return self.value.detach().expand(len(trajectories)).clone()
+
+
+def test_what_is_published_reaches_policy_and_reward_of_the_sampler(monkeypatch) -> None:
     policy = build_policy(SPEC.policy, SPEC.policy_options, SPACE)
-    other = build_policy(SPEC.policy, SPEC.policy_options, SPACE)
-    with pytest.raises(AssertionError):
-        LocalRollouts(SPEC, policy).publish(0, {"policy": other})
+    mine, theirs = Bias(), Bias()
+    monkeypatch.setattr(source_module, "build_reward", lambda name, space: theirs)
+    source = LocalRollouts(replace(SPEC, reward="a:B"), policy)
+    mine.value.data.fill_(2.5)
+    source.publish(0, {"policy": policy, "reward": mine})
+    source.request(0, Request(1, 0, 4))
+    assert source.collect(0).rewards_BT.sum(1).tolist() == [2.5] * 4
+
+
+def test_what_nobody_takes_cannot_be_published() -> None:
+    policy = build_policy(SPEC.policy, SPEC.policy_options, SPACE)
+    with pytest.raises(ValueError, match="critic"):
+        LocalRollouts(SPEC, policy).publish(0, {"policy": policy, "critic": nn.Linear(1, 1)})
 
 
 def test_a_worker_without_ray() -> None:

@@ -138,9 +138,15 @@ def attempts(task: Arithmetic, rows: list[list[int]]) -> Trajectories:
     )
 
 
+def matches(task: Arithmetic, typed: Trajectories, answers: Sequences) -> list[float]:
+    scores = task.score(typed, answers)
+    assert list(scores) == ["exact_match"]
+    return scores["exact_match"].tolist()
+
+
 def test_exact_match(task: Arithmetic) -> None:
     answers = task.answers("test")
-    assert task.score(task.split("test"), answers) == {"exact_match": 1.0}
+    assert matches(task, task.split("test"), answers) == [1.0] * len(answers)
     eos, backspace = task.space.eos_id, task.space.eos_id + 1
     right = answers[:4].lists()
     wrong_digit = 5 if right[1][-1] != 5 else 6
@@ -150,14 +156,14 @@ def test_exact_match(task: Arithmetic) -> None:
         [*right[2], 5, eos],  # a digit too many
         [eos],
     ]
-    assert task.score(attempts(task, rows), answers[:4]) == {"exact_match": 0.25}
+    assert matches(task, attempts(task, rows), answers[:4]) == [1.0, 0.0, 0.0, 0.0]
 
 
 def test_a_backspace_does_not_reach_the_question(task: Arithmetic) -> None:
     answers = task.answers("test")[:1]
     eos, backspace = task.space.eos_id, task.space.eos_id + 1
     rows = [[backspace, backspace, *answers.lists()[0], eos]]
-    assert task.score(attempts(task, rows), answers) == {"exact_match": 1.0}
+    assert matches(task, attempts(task, rows), answers) == [1.0]
 
 
 @pytest.mark.parametrize("name", SPLITS)
