@@ -95,7 +95,8 @@ def final_evaluation(
     rows = evaluate(policy, task, num_samples=_NUM_SAMPLES, seed=config.seed)
     write_evaluation(folder, path, rows, _NUM_SAMPLES, 1.0)
     prompts = head(task.split("test"), _SHOWN_SAMPLES).prompts
-    drawn = draw(policy, _SHOWN_SAMPLES, config.seed, prompts, suppress=unknown(task.codec))
+    count = _SHOWN_SAMPLES if prompts is None else len(prompts)
+    drawn = draw(policy, count, config.seed, prompts, suppress=unknown(task.codec))
     return rows, sample_records(policy, task.codec, drawn)
 
 
