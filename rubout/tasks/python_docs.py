@@ -13,11 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rubout.errors import UserError
-from rubout.tape import written
-from rubout.task import Split, Task
-from rubout.tasks.codecs import FiniteCodec
-from rubout.tasks.text import CorpusConfig, hold_out, make_corpus, notes
-from rubout.types import Trajectories
+from rubout.tasks.corpus import CorpusConfig, CorpusTask, hold_out, make_corpus
 
 SOURCE = "Python's pydoc_data.topics"
 MIN_WORDS = 4
@@ -43,7 +39,7 @@ _TOKEN = re.compile(
 )
 
 
-class PythonDocs(Task):
+class PythonDocs(CorpusTask):
     """Sentences of the Python language reference."""
 
     @dataclass(frozen=True)
@@ -66,21 +62,7 @@ class PythonDocs(Task):
         self.config = config
         lines = sentences(_topics(), config.max_length, lowercase=config.lowercase)
         splits = hold_out(lines, ["validation", "test"], config, SOURCE)
-        self._corpus = make_corpus(splits, config, source=SOURCE)
-        self.codec: FiniteCodec = self._corpus.codec
-        self.space = self._corpus.space
-
-    def split(self, name: Split) -> Trajectories:
-        """The sentences of one split as an expert types them."""
-        return written(self.space, self._corpus.sequences[name])
-
-    def notes(self) -> list[str]:
-        """See `Task.notes`."""
-        return notes(self._corpus)
-
-    def summary(self) -> dict[str, object]:
-        """Figures to report, as `rubout.tasks.text.Text.summary`."""
-        return dict(self._corpus.summary)
+        super().__init__(make_corpus(splits, config, source=SOURCE))
 
 
 def _topics() -> list[str]:
