@@ -68,9 +68,10 @@ def ending(config: TrainConfig, state: RunState, losses: Losses, seconds: float)
     if losses.requests:
         reasons = ", ".join(f"{name} x{count}" for name, count in losses.reasons.items())
         print(
-            f"lost: {losses.requests} rollout request(s) with {losses.restarts} actor death(s)"
+            f"lost: {_count(losses.requests, 'rollout request')} with "
+            f"{_count(losses.restarts, 'dead actor')}"
             f"{f' ({reasons})' if reasons else ''}; "
-            f"all were generated again with the same seeds, nothing is missing"
+            f"everything was generated again with the same seeds, nothing is missing"
         )
 
 
@@ -139,6 +140,10 @@ def table(rows: list[Row], task: Task) -> None:
         shown.add_row(*cells)
     Console(width=None if Console().is_terminal else 100).print(shown)
     print("NLL: nats per action, <eos> included; lower is better.")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _perplexity(nll: float) -> str:

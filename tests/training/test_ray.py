@@ -90,7 +90,8 @@ def test_kill_9_on_an_actor(command, finish, alone, same, tmp_path):
         os.kill(standing[0], signal.SIGKILL)
     out = finish(process)
     assert "lost: " in out, out
-    assert "rollout requests with" in out
+    assert "rollout request" in out
+    assert "dead actor" in out
     assert "ActorDiedError" in out or "ActorUnavailableError" in out, out
     alone("undisturbed", *words)
     assert same(tmp_path / "undisturbed", tmp_path / "killed")
