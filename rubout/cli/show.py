@@ -124,7 +124,8 @@ def unknown(codec: Codec) -> tuple[int, ...]:
 def table(rows: list[Row], task: Task) -> None:
     """Figures with standard errors, model beside references."""
     names = list(dict.fromkeys(name for row in rows for name in row.figures))
-    shown = Table(title=f"test data, {len(task.split('test')):,} sequences; ± is a standard error")
+    print(f"\non {len(task.split('test')):,} test sequences; ± is a standard error")
+    shown = Table()
     shown.add_column("")
     for name in names:
         shown.add_column(_TITLES.get(name, name), justify="right")
