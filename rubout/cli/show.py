@@ -39,11 +39,11 @@ def heading(config: TrainConfig, task: Task, folder: RunFolder, device: torch.de
     """One paragraph on what is about to run."""
     space = setup.action_space(config, task)
     counts = [len(task.split(name)) for name in ("train", "validation", "test")]
-    rollouts = "this process"
+    rollouts = "rollouts by this process"
     if not setup.uses_rollouts(config):
-        rollouts = "nobody: the learner asks for none"
+        rollouts = "no rollouts"
     elif config.rollout_workers:
-        rollouts = f"{config.rollout_workers} Ray actors"
+        rollouts = f"rollouts by {config.rollout_workers} Ray actors"
     learners = (
         f"{config.learner_workers} Ray Train workers" if config.learner_workers else "this process"
     )
@@ -51,7 +51,7 @@ def heading(config: TrainConfig, task: Task, folder: RunFolder, device: torch.de
         f"{config.learner} on {config.task}: {counts[0]:,} training, {counts[1]:,} validation, "
         f"{counts[2]:,} test sequences; {space.num_tokens:,} tokens, at most "
         f"{space.max_length} a sequence{', with a backspace' if space.backspace else ''}\n"
-        f"policy {config.policy}; learning by {learners} ({device.type}); rollouts by {rollouts}; "
+        f"policy {config.policy}; learning by {learners} ({device.type}); {rollouts}; "
         f"{config.updates:,} updates of {config.batch_size}; seed {config.seed}\n"
         f"writing to {folder.path}",
         flush=True,

@@ -13,6 +13,7 @@ import torch
 from ray.train.torch import TorchConfig, TorchTrainer
 from torch import Tensor, nn
 
+from rubout.errors import UserError
 from rubout.options import from_dict, to_dict
 from rubout.rollout.cluster import check_fits, connect
 from rubout.rollout.source import Losses
@@ -85,7 +86,7 @@ def fit(
         the final state, and what was lost on the way and made good.
 
     Raises:
-        UserError: the cluster is too small.
+        UserError: the cluster is too small, or a rank said what the user can mend.
     """
     on_gpu = join(config)
     trainer = TorchTrainer(
@@ -111,6 +112,9 @@ def fit(
             trainer.fit()
         except ray.train.TrainingFailedError as error:
             cause = next(iter(getattr(error, "worker_failures", {}).values()), error)
+            raised = getattr(cause, "_base_exc", cause)  # Train wraps what a rank raised
+            if isinstance(raised, UserError):
+                raise UserError(str(raised)) from error
             raise RuntimeError(f"the learner workers failed: {cause}") from error
     records = [record for record in folder.read_metrics() if record["time"] >= began]
     newest = {key: value for record in records for key, value in record.items()}

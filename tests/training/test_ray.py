@@ -114,3 +114,12 @@ def test_learner_workers_change_nothing(command, finish, alone, weights, tmp_pat
             for key, value in single.items():
                 # By tensor: where gradients all but vanish, Adam makes steps of their rounding.
                 assert float((together[key] - value).norm()) <= 1e-5 * float(value.norm()), key
+
+
+def test_what_a_rank_says_to_the_user_reaches_the_user(command, tmp_path):
+    """A run that diverges on a learner worker ends like one that diverges here: a line, code 2."""
+    words = [*SMALL.split(), "--updates", "3", "--learner.lr", "1e38", "--policy.init", "torch"]
+    process = command("wild", *words, "--learner-workers", "1")
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 2, out + err
+    assert "the run has diverged" in err.splitlines()[-1]
