@@ -16,7 +16,7 @@ from torch.autograd import Function
 
 from rubout.types import ActionSpace, Legality
 
-# Elements of one chunk of logits: it should stay in the cache of a CPU, and fill a GPU.
+# Elements of one chunk of logits: little memory on a CPU, enough work to fill a GPU.
 _CHUNK_ELEMENTS = {"cpu": 2**19, "cuda": 2**27}
 
 
@@ -67,6 +67,7 @@ class _LinearScores(Function):
         space: ActionSpace,
         legality_M: Legality,
     ) -> tuple[Tensor, Tensor]:
+        """See `linear_scores`; keeps the inputs and one logsumexp a state."""
         num_rows = hidden_MD.shape[0]
         chosen_M = hidden_MD.new_empty(num_rows)
         logsumexp_M = hidden_MD.new_empty(num_rows)
@@ -81,6 +82,7 @@ class _LinearScores(Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """With p the softmax of a state: d logit_a = p_a d logsumexp + [a = chosen] d chosen."""
         hidden_MD, weight_AD, bias_A, actions_M, logsumexp_M = ctx.saved_tensors
         chosen_grad_M, logsumexp_grad_M = gradients
         hidden_grad_MD = torch.empty_like(hidden_MD)

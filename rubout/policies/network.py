@@ -129,6 +129,7 @@ class _NetworkGeneration(Generation):
 
     @torch.no_grad()
     def step(self, actions_B: Tensor, keys: Keys) -> None:
+        """See `Generation.step`; the network runs for rows that typed, and for no others."""
         self._depth_B = self._depth_B + keys.typed_B.long() - keys.rubbed_B.long()
         rows = None if bool(keys.typed_B.all()) else keys.typed_B.nonzero().squeeze(1)
         if rows is None:
