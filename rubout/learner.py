@@ -18,13 +18,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from rubout.noise import Noise
 from rubout.policy import Policy
 from rubout.types import ActionSpace, Trajectories
 
@@ -35,9 +36,11 @@ class Demand:
 
     Attributes:
         rollouts: trajectories of the policy, over the whole group.
+        noise: the slips that the expert's data show, where the space has a backspace.
     """
 
     rollouts: int = 0
+    noise: Noise = field(default_factory=Noise)
 
 
 class Group(Protocol):
@@ -91,11 +94,14 @@ class Learner(ABC):
         Config: the class of its options, a frozen dataclass.
         uses_rollouts: whether any update asks for trajectories.
         max_staleness: the most updates by which its rollouts may lag behind; None: any.
+        stands_for_run: which checkpoint is the run's result: the best by validation NLL, or the
+            last, where likelihood is not what is optimised.
     """
 
     Config: ClassVar[type]
     uses_rollouts: ClassVar[bool] = False
     max_staleness: ClassVar[int | None] = None
+    stands_for_run: ClassVar[Literal["best", "last"]] = "best"
 
     def __init__(self, policy: Policy, context: Context) -> None:
         self.policy = policy
@@ -137,6 +143,14 @@ class Learner(ABC):
     def load_state(self, state: Mapping[str, float | int | str]) -> None:
         """Take back what `state` gave."""
         assert not state, f"{type(self).__name__} gives a state and takes none back"
+
+    def memory(self) -> dict[str, Trajectories]:
+        """This learner's part of the action logs that a resumed run needs, by name."""
+        return {}
+
+    def load_memory(self, memory: Mapping[str, Trajectories]) -> None:
+        """Take back what `memory` gave."""
+        assert not memory, f"{type(self).__name__} gives a memory and takes none back"
 
     def step(
         self, loss: Tensor, optimizer: Optimizer, parameters: Iterable[nn.Parameter], clip: float

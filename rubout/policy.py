@@ -20,10 +20,12 @@ class Scores:
     """What a policy says of whole action logs; a field that was not asked for is None.
 
     Attributes:
-        log_probs_BT: float32, log pi(action | state), 0 on padding.
+        log_probs_BT: float32, log pi(label | state), the label being the action that was meant;
+            0 on padding.
         values_BS: float32, V(s) = logsumexp of the logits over exactly the legal actions, for every
-            state and the final one; 0 on padding. On a full tape without `<eos>` nothing is left
-            to decide: what stands there is that of no state.
+            state and the final one; 0 on padding. After `<eos>` only `<eos>` is legal, so the final
+            value is its logit there (`rubout.tape.with_ends`). On a full tape without `<eos>`
+            nothing is left to decide: what stands there is that of no state.
         log_softmax_BTA: float32, log pi(. | state), -inf where illegal; 0 on padding.
     """
 

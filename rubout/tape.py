@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rubout.types import ActionSpace, Legality, Sequences, Trajectories
 
@@ -167,6 +168,48 @@ def replay(space: ActionSpace, trajectories: Trajectories) -> Tape:
     if _is_plain(space, trajectories):
         return _replay_linear(space, trajectories)
     return _replay_tree(space, trajectories)
+
+
+def with_ends(space: ActionSpace, trajectories: Trajectories, tape: Tape) -> Tape:
+    """The same tape with one more node in every row that `<eos>` ended: the absorbing state.
+
+    There a single action is legal, `<eos>`, so that V is its logit: the terminal value of
+    SequenceMatch. The node reads the start symbol, as one that stands between texts.
+
+    Args:
+        space: what the actions mean.
+        trajectories: of B logs.
+        tape: their replay.
+    """
+    last_B1 = (trajectories.num_actions_B - 1).clamp(min=0).unsqueeze(1)
+    ended_B = trajectories.actions_BT.gather(1, last_B1).squeeze(1) == space.eos_id
+    ended_B = ended_B & (trajectories.num_actions_B > 0) & space.eos
+    if not bool(ended_B.any()):
+        return tape
+    end_B1 = tape.states_BS[:, -1:]
+    depth_B1 = tape.depths_BN.gather(1, end_B1) + 1
+    node_B1 = (tape.depths_BN > 0).sum(1, keepdim=True) + 1  # the first that is padding
+    spare = tape.tokens_BN.shape[1] + 1  # where rows that did not end write
+    place_B1 = torch.where(ended_B.unsqueeze(1), node_B1, spare)
+
+    def put(nodes_BN: Tensor, value_B1: Tensor) -> Tensor:
+        wider = functional.pad(nodes_BN, (0, 2))
+        return wider.scatter(1, place_B1, value_B1)[:, :-1]
+
+    steps = torch.arange(tape.states_BS.shape[1], device=place_B1.device)
+    over_BS = ended_B.unsqueeze(1) & (steps >= trajectories.num_actions_B.unsqueeze(1))
+    return replace(
+        tape,
+        tokens_BN=put(tape.tokens_BN, torch.full_like(end_B1, space.start_id)),
+        parents_BN=put(tape.parents_BN, end_B1),
+        depths_BN=put(tape.depths_BN, depth_B1),
+        states_BS=torch.where(over_BS, node_B1, tape.states_BS),
+        legality_BS=Legality(
+            tape.legality_BS.token & ~over_BS,
+            tape.legality_BS.backspace & ~over_BS,
+            tape.legality_BS.forbidden.masked_fill(over_BS, -1),
+        ),
+    )
 
 
 def survivors(space: ActionSpace, trajectories: Trajectories) -> Sequences:

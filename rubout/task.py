@@ -55,6 +55,7 @@ class Task(ABC):
     Config: ClassVar[type]
     space: ActionSpace
     codec: Codec
+    _typed: Tensor | None = None
 
     @abstractmethod
     def split(self, name: Split) -> Trajectories:
@@ -67,6 +68,26 @@ class Task(ABC):
     def notes(self) -> list[str]:
         """What a user should know of the data besides their number: a line each."""
         return []
+
+    def slips(self, trajectories: Trajectories, uniforms_BT: Tensor) -> Tensor:
+        """For every action a wrong token that a writer could plausibly have typed in its place.
+
+        The default is a token from a random place of the training split. Tasks that know better
+        say so.
+
+        Args:
+            trajectories: of an expert.
+            uniforms_BT: float32 [B, T], uniform on [0, 1): all the randomness there is.
+
+        Returns:
+            int64 [B, T].
+        """
+        del trajectories
+        if self._typed is None:
+            train = self.split("train")
+            is_token = train.mask_BT & (train.actions_BT < self.space.num_tokens)
+            self._typed = train.actions_BT[is_token]
+        return self._typed[(uniforms_BT.double() * len(self._typed)).long()]
 
     def score(self, trajectories: Trajectories, answers: Sequences) -> dict[str, Tensor]:
         """Task-specific quality of what was typed after the prompts of a split.

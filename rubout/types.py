@@ -232,6 +232,8 @@ class Trajectories(_Batch):
         policy_version_B: int64 [B], the version that typed it; -1 for expert data.
         prompts: what stood on the tape before the first action, or None.
         rewards_BT: float32 [B, T], 0 on padding, or None.
+        intended_BT: int64 [B, T], what the typist meant where a slip typed `actions_BT` instead;
+            0 on padding. None: everything was meant as typed.
     """
 
     actions_BT: Tensor
@@ -241,9 +243,15 @@ class Trajectories(_Batch):
     policy_version_B: Tensor
     prompts: Sequences | None = None
     rewards_BT: Tensor | None = None
+    intended_BT: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.num_actions_B)
+
+    @property
+    def labels_BT(self) -> Tensor:
+        """int64 [B, T], the actions whose probability counts: those that were meant."""
+        return self.actions_BT if self.intended_BT is None else self.intended_BT
 
     @property
     def mask_BT(self) -> Tensor:
@@ -255,6 +263,8 @@ class Trajectories(_Batch):
     def cat(parts: Sequence[Trajectories]) -> Trajectories:
         """One batch of several, padded to the widest; all or none have prompts and rewards."""
         width = max(part.actions_BT.shape[1] for part in parts)
+        slips = any(part.intended_BT is not None for part in parts)
+        labels = [_pad_to(part.labels_BT, width) for part in parts] if slips else []
         prompts = [part.prompts for part in parts if part.prompts is not None]
         rewards = [_pad_to(r, width) for part in parts if (r := part.rewards_BT) is not None]
         if len(prompts) not in (0, len(parts)) or len(rewards) not in (0, len(parts)):
@@ -267,4 +277,20 @@ class Trajectories(_Batch):
             policy_version_B=torch.cat([part.policy_version_B for part in parts]),
             prompts=Sequences.cat(prompts) if prompts else None,
             rewards_BT=torch.cat(rewards) if rewards else None,
+            intended_BT=torch.cat(labels) if labels else None,
+        )
+
+    def trimmed(self) -> Trajectories:
+        """The same without columns that are padding in every row."""
+        width = int(self.num_actions_B.max())
+
+        def cut(tensor_BT: Tensor | None) -> Tensor | None:
+            return None if tensor_BT is None else tensor_BT[:, :width]
+
+        return replace(
+            self,
+            actions_BT=self.actions_BT[:, :width],
+            log_probs_BT=self.log_probs_BT[:, :width],
+            rewards_BT=cut(self.rewards_BT),
+            intended_BT=cut(self.intended_BT),
         )

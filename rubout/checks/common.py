@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -40,10 +40,4 @@ def same(one: Any, other: Any) -> bool:
 
 def row_of(logs: Trajectories, row: int) -> Trajectories:
     """One of them, trimmed to its own length."""
-    alone = logs[row : row + 1]
-    width = int(alone.num_actions_B)
-    return replace(
-        alone,
-        actions_BT=alone.actions_BT[:, :width],
-        log_probs_BT=alone.log_probs_BT[:, :width],
-    )
+    return logs[row : row + 1].trimmed()

@@ -18,6 +18,7 @@ from rubout import plugins
 from rubout.checks.common import need, same
 from rubout.checks.logs import random_logs
 from rubout.learner import Alone, Context, Demand, Learner
+from rubout.noise import inject
 from rubout.policy import Policy
 from rubout.types import ActionSpace, Trajectories
 
@@ -59,7 +60,7 @@ def check_learner(
     unsaved = {name: tensor.clone() for name, tensor in _unsaved(ours)}
     first = _snapshot(ours)
     for update in range(_UPDATES):
-        saved = _snapshot(ours), json.loads(json.dumps(ours.state()))
+        saved = _snapshot(ours), json.loads(json.dumps(ours.state())), dict(ours.memory())
         data, rollouts = _feed(ours, update, reward)
         given = copy.deepcopy((data, rollouts))
         _reseed(update)
@@ -72,6 +73,7 @@ def check_learner(
         after, again = _snapshot(ours), _snapshot(resumed)
         differs = [name for name in after if not same(after[name], again[name])]
         differs += [] if ours.state() == resumed.state() else ["state()"]
+        differs += [] if same(ours.memory(), resumed.memory()) else ["memory()"]
         need(not differs, f"resumed before update {update}, not as without: {', '.join(differs)}")
     pure = [_demand(ours, update) for update in range(_UPDATES)] == demands
     need(pure, "demand is not a pure function of the update's number")
@@ -113,7 +115,11 @@ def _feed(
         log_probs_BT=torch.zeros_like(typed.log_probs_BT),
         policy_version_B=torch.full_like(typed.policy_version_B, -1),
     )
-    count = learner.demand(update).rollouts
+    demand = learner.demand(update)
+    if demand.noise.rate and space.backspace:
+        chances, which = torch.rand(2, *data.actions_BT.shape)
+        data = inject(space, data, demand.noise, chances, (which * space.num_tokens).long())
+    count = demand.rollouts
     if not count:
         return data, None
     rollouts = random_logs(space, count, update, policy=learner.policy)
@@ -140,12 +146,18 @@ def _snapshot(learner: Learner) -> _Snapshot:
     return {name: copy.deepcopy(item.state_dict()) for name, item in held.items()}
 
 
-def _restore(learner: Learner, snapshot: _Snapshot, state: Mapping[str, Any]) -> None:
+def _restore(
+    learner: Learner,
+    snapshot: _Snapshot,
+    state: Mapping[str, Any],
+    memory: Mapping[str, Trajectories],
+) -> None:
     for name, module in learner.modules().items():
         module.load_state_dict(snapshot[f"module {name}"])
     for name, optimizer in learner.optimizers().items():
         optimizer.load_state_dict(copy.deepcopy(snapshot[f"optimizer {name}"]))
     learner.load_state(state)
+    learner.load_memory(memory)
 
 
 def _unsaved(learner: Learner) -> Iterator[tuple[str, Tensor]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,7 @@ def check_policy(policy: Policy, seed: int = 0) -> None:
             _check_scores(policy, logs, typed, values)
             _check_each_state(policy, logs, typed, states)
             _check_alone(policy, logs)
+            _check_labels(policy, logs)
             _check_gradients(policy, logs)
         _check_rubbing_out(policy)
     finally:
@@ -79,8 +82,8 @@ def _check_scores(policy: Policy, logs: Trajectories, typed_BSA: Tensor, values_
     chosen = rows_MA.gather(1, logs.actions_BT[mask].unsqueeze(1)).squeeze(1)
     need(close(log_probs[mask], chosen), "log_probs are not those of log_softmax")
     need(close(rows_MA, typed_MA), "scoring differs from generation")
-    # Nothing is legal on a tape that is full and knows no <eos>: V means nothing there.
-    counts = logs.num_actions_B + (policy.space.eos | ~logs.terminated_B)
+    # After <eos> nothing is generated, and on a full tape that knows none nothing is legal.
+    counts = logs.num_actions_B + ~logs.terminated_B
     states = torch.arange(width + 1) < counts.unsqueeze(1)
     need(close(values[states], values_BS[states]), "values are not the logsumexp of the logits")
     halved = policy.score(logs, {"log_softmax"}, temperature=2.0).log_softmax_BTA
@@ -124,6 +127,16 @@ def _check_alone(policy: Policy, logs: Trajectories) -> None:
         assert alone is not None
         same = close(alone[0], together[row, : alone.shape[1]])
         need(same, "the score of a log depends on its batch-mates")
+
+
+def _check_labels(policy: Policy, logs: Trajectories) -> None:
+    """Where an action was a slip, what counts is the probability of what was meant."""
+    rows = policy.score(logs, {"log_softmax"}).log_softmax_BTA
+    assert rows is not None
+    meant = replace(logs, intended_BT=torch.where(logs.mask_BT, rows.argmax(2), 0))
+    best = policy.score(meant, {"log_probs"}).log_probs_BT
+    right = best is not None and close(best[logs.mask_BT], rows[logs.mask_BT].amax(1))
+    need(right, "log_probs are not those of what was meant (Trajectories.labels_BT)")
 
 
 def _check_gradients(policy: Policy, logs: Trajectories) -> None:

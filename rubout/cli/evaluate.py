@@ -24,8 +24,9 @@ class EvaluateOptions:
 
     run: Annotated[Path, tyro.conf.Positional]
     """RUN folder."""
-    checkpoint: Literal["best", "last"] = "best"
-    """By validation NLL, or the newest."""
+    checkpoint: Literal["best", "last"] | None = None
+    """Best by validation NLL, or the newest (default: the one that stands for its learner: the
+    newest where likelihood is not what it optimises)."""
     num_samples: int = 2000
     """Sequences drawn from each row for NLL oracle; most prompts for a task's own score."""
     temperature: float = 1.0

@@ -13,12 +13,11 @@ import tyro
 
 from rubout.cli import show
 from rubout.cli.parse import parse
+from rubout.cli.prompts import repeated
 from rubout.errors import UserError
 from rubout.evaluation.evaluate import draw, sample_records
 from rubout.files import replacing
-from rubout.task import Codec
 from rubout.training.run_folder import RunFolder
-from rubout.types import ActionSpace, Sequences
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,9 @@ class GenerateOptions:
     """Write JSON lines with every action, backspaces included, instead of text."""
     unknown: bool = False
     """Let the token for unknown words appear."""
-    checkpoint: Literal["best", "last"] = "best"
-    """By validation NLL, or the newest."""
+    checkpoint: Literal["best", "last"] | None = None
+    """Best by validation NLL, or the newest (default: the one that stands for its learner: the
+    newest where likelihood is not what it optimises)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the policy runs, wherever it was trained."""
     threads: int = 1
@@ -57,7 +57,14 @@ def run(argv: list[str]) -> int:
     torch.set_num_threads(options.threads)
     folder = RunFolder.existing(options.run.resolve())
     codec = folder.codec()
-    prompts = _prompts(options, codec, folder.space())
+    prompts = repeated(
+        options.prompt,
+        options.num,
+        codec,
+        folder.space(),
+        unknown=options.unknown,
+        advice="; with --unknown they become the token for unknown words",
+    )
     policy, _ = show.trained_policy(folder, folder.config(), options.checkpoint, options.device)
     suppress = () if options.unknown else show.unknown(codec)
     drawn = draw(policy, options.num, options.seed, prompts, options.temperature, suppress)
@@ -77,23 +84,3 @@ def run(argv: list[str]) -> int:
         raise UserError(f"--out {options.out} cannot be written: {error.strerror}") from error
     print(f"{options.num:,} sequences written to {options.out}")
     return 0
-
-
-def _prompts(options: GenerateOptions, codec: Codec, space: ActionSpace) -> Sequences | None:
-    if options.prompt is None:
-        return None
-    try:
-        tokens = codec.encode(options.prompt)
-    except ValueError as error:
-        raise UserError(f"--prompt: {error}") from error
-    if not options.unknown and codec.unknown_id in tokens:
-        words = [word for word in options.prompt.split() if codec.unknown_id in codec.encode(word)]
-        raise UserError(
-            f"--prompt has words that the run does not know: {', '.join(words)}; "
-            f"with --unknown they become the token for unknown words"
-        )
-    if len(tokens) >= space.max_length:
-        raise UserError(
-            f"--prompt has {len(tokens)} tokens and a sequence has at most {space.max_length}"
-        )
-    return Sequences.of([tokens] * options.num)

@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train a policy",
     "evaluate": "score a run beside its reference rows",
     "generate": "write sequences a run has learned to type",
+    "watch": "see a run type, and rub out, key by key",
     "doctor": "what is wrong with this machine, and how to mend it",
 }
 

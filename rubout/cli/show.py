@@ -7,15 +7,19 @@ import math
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from rubout.evaluation import trace
 from rubout.evaluation.evaluate import Row, draw, evaluate, head, sample_records
 from rubout.evaluation.nll import Estimate
+from rubout.evaluation.trace import Piece
 from rubout.files import write_json
 from rubout.options import build_policy
 from rubout.policy import Policy
@@ -25,6 +29,7 @@ from rubout.training import setup
 from rubout.training.checkpoint import RunState
 from rubout.training.config import TrainConfig
 from rubout.training.run_folder import RunFolder
+from rubout.types import ActionSpace, Trajectories
 
 _TITLES = {
     "nll_test": "NLL test",
@@ -33,6 +38,8 @@ _TITLES = {
 }
 _NUM_SAMPLES = 2000
 _SHOWN_SAMPLES = 10
+_TRACED_SAMPLES = 200
+_SHOWN_TRACES = 5
 
 
 def heading(config: TrainConfig, task: Task, folder: RunFolder, device: torch.device) -> None:
@@ -68,15 +75,18 @@ def ending(config: TrainConfig, state: RunState, losses: Losses, seconds: float)
     if losses.requests:
         reasons = ", ".join(f"{name} x{count}" for name, count in losses.reasons.items())
         print(
-            f"lost: {_count(losses.requests, 'rollout request')} with "
-            f"{_count(losses.restarts, 'dead actor')}"
+            f"lost: {counted(losses.requests, 'rollout request')} with "
+            f"{counted(losses.restarts, 'dead actor')}"
             f"{f' ({reasons})' if reasons else ''}; "
             f"everything was generated again with the same seeds, nothing is missing"
         )
 
 
 def trained_policy(
-    folder: RunFolder, config: TrainConfig, which: str = "best", device: str = "auto"
+    folder: RunFolder,
+    config: TrainConfig,
+    which: Literal["best", "last"] | None = None,
+    device: str = "auto",
 ) -> tuple[Policy, Path]:
     """A run's policy with its best or last weights, wherever it was trained, and the checkpoint."""
     policy = build_policy(config.policy, config.policy_options, folder.space())
@@ -143,8 +153,9 @@ def table(rows: list[Row], task: Task) -> None:
     print("NLL: nats per action, <eos> included; lower is better.")
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+def counted(number: int, thing: str) -> str:
+    """How many of something, in words."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _perplexity(nll: float) -> str:
@@ -164,6 +175,59 @@ def samples(records: list[dict[str, Any]]) -> None:
         print(f"  {record['text']}")
 
 
+def final_traces(folder: RunFolder, config: TrainConfig, task: Task) -> None:
+    """How the trained policy types; nothing for a run without a backspace."""
+    space = folder.space()
+    if not space.backspace:
+        return
+    policy, _ = trained_policy(folder, config, device=config.device)
+    prompts = head(task.split("test"), _TRACED_SAMPLES).prompts
+    number = _TRACED_SAMPLES if prompts is None else len(prompts)
+    drawn = draw(policy, number, config.seed, prompts, suppress=unknown(task.codec))
+    traces(drawn, task.codec, space)
+
+
+def traces(
+    drawn: Trajectories, codec: Codec, space: ActionSpace, console: Console | None = None
+) -> None:
+    """Up to five samples as they were typed, those with something rubbed out before others.
+
+    Args:
+        drawn: of which to choose, on the CPU.
+        codec: of the run.
+        space: of the run.
+        console: where to; None: stdout.
+    """
+    console = Console() if console is None else console
+    mended = trace.deletions(space, drawn) > 0
+    if not bool(mended.any()):
+        line = f"in {counted(len(drawn), 'sample')} nothing was rubbed out"
+        print(f"\n{line}", file=console.file)
+        return
+    how = "struck through" if is_drawable(console) else f"between {trace.MARK}"
+    chosen = drawn[torch.argsort(~mended, stable=True)[:_SHOWN_TRACES]]
+    print(
+        f"\n{len(chosen)} of {counted(len(drawn), 'sample')} typed with a backspace, "
+        f"what was rubbed out {how} ({int(mended.sum()):,} rub something out):",
+        file=console.file,
+    )
+    for prompt, actions in trace.logs(chosen):
+        trace_line(console, trace.pieces(codec, space, prompt, actions), indent="  ")
+
+
+def is_drawable(console: Console) -> bool:
+    """Whether it is a terminal that can strike text through and move its cursor."""
+    return console.is_terminal and console.color_system is not None
+
+
+def trace_line(console: Console, parts: Sequence[Piece], indent: str = "") -> None:
+    """One sequence as it was typed, on a line of its own however narrow the terminal."""
+    if is_drawable(console):
+        console.print(Text(indent) + trace.styled(parts), soft_wrap=True, highlight=False)
+    else:
+        print(f"{indent}{trace.plain(parts)}", file=console.file)
+
+
 def next_commands(folder: RunFolder, config: TrainConfig, task: Task) -> None:
     """What to type now."""
     program, path = _program(), shlex.quote(_short(folder.path))
@@ -171,9 +235,11 @@ def next_commands(folder: RunFolder, config: TrainConfig, task: Task) -> None:
     prompt = ""
     if prompts is not None:
         prompt = f" --prompt {shlex.quote(task.codec.decode(prompts.lists()[0]))}"
+    watch = f"  {program} watch {path}{prompt}\n" if folder.space().backspace else ""
     print(
         f"\nnext:\n"
         f"  {program} generate {path} --num 100{prompt}\n"
+        f"{watch}"
         f"  {program} evaluate {path} --num-samples 10000\n"
         f"  {resume_command(folder)} --updates {2 * config.updates}"
     )

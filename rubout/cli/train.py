@@ -61,6 +61,7 @@ def run(argv: list[str]) -> int:
     rows, drawn = show.final_evaluation(folder, config, task)
     show.table(rows, task)
     show.samples(drawn)
+    show.final_traces(folder, config, task)
     show.next_commands(folder, config, task)
     return 0
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rubout.policies.linear_scores import linear_scores
 from rubout.policy import Generation, Policy, Scores, Want
-from rubout.tape import Keys, Tape, replay
+from rubout.tape import Keys, Tape, replay, with_ends
 from rubout.types import ActionSpace, Legality, Sequences, Trajectories
 
 Memory = dict[str, Tensor]
@@ -64,6 +64,8 @@ class NetworkPolicy(Policy):
     ) -> Scores:
         """See `Policy.score`."""
         tape = replay(self.space, trajectories)
+        if "values" in want:
+            tape = with_ends(self.space, trajectories, tape)
         hidden_BND = self.encode(tape)
         num_actions = trajectories.actions_BT.shape[1]
         # Without V(s) the final state is of no interest: no action follows it.
@@ -79,20 +81,20 @@ class NetworkPolicy(Policy):
         legality_M = _at(tape, real_BS)
         log_probs = values = log_softmax = None
         if "log_probs" in want or "values" in want:
-            actions_BS = nn.functional.pad(trajectories.actions_BT, (0, num_states - num_actions))
+            actions_BS = nn.functional.pad(trajectories.labels_BT, (0, num_states - num_actions))
             chosen_M, logsumexp_M = linear_scores(
                 hidden_MD, self.head.weight, bias_A, actions_BS[real_BS], self.space, legality_M
             )
             if "values" in want:
-                values = _spread(logsumexp_M, real_BS)
+                values = spread(logsumexp_M, real_BS)
             if "log_probs" in want:
-                chosen_BS = _spread(chosen_M - logsumexp_M, real_BS)
+                chosen_BS = spread(chosen_M - logsumexp_M, real_BS)
                 acted_BT = trajectories.mask_BT
                 log_probs = torch.where(acted_BT, chosen_BS[:, :num_actions], 0.0)
         if "log_softmax" in want:
             logits_MA = nn.functional.linear(hidden_MD, self.head.weight, bias_A)
             self.space.mask_illegal_(logits_MA, legality_M)
-            everywhere = _spread(torch.log_softmax(logits_MA, dim=1), real_BS)
+            everywhere = spread(torch.log_softmax(logits_MA, dim=1), real_BS)
             log_softmax = everywhere[:, :num_actions]
             if num_states > num_actions:
                 log_softmax = torch.where(trajectories.mask_BT.unsqueeze(2), log_softmax, 0.0)
@@ -160,7 +162,7 @@ def _at(tape: Tape, real_BS: Tensor) -> Legality:
     )
 
 
-def _spread(values_M: Tensor, real_BS: Tensor) -> Tensor:
+def spread(values_M: Tensor, real_BS: Tensor) -> Tensor:
     """Put the values of real states where they belong, 0 elsewhere; any trailing shape."""
     out = values_M.new_zeros((*real_BS.shape, *values_M.shape[1:]))
     return out.index_put(real_BS.nonzero(as_tuple=True), values_M)

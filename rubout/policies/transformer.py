@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rubout.policies.network import Memory, NetworkPolicy
+from rubout.policies.network import Memory, NetworkPolicy, spread
 from rubout.tape import Tape, visibility
 from rubout.types import ActionSpace
 
@@ -65,7 +65,7 @@ class TransformerPolicy(NetworkPolicy):
             if isinstance(module, nn.Linear):
                 nn.init.zeros_(module.bias)
         angles = torch.outer(
-            torch.arange(space.max_length + 1, dtype=torch.float64),
+            torch.arange(space.max_length + 2, dtype=torch.float64),
             config.rotary_base
             ** -torch.linspace(0, 1, config.width // config.heads // 2 + 1, dtype=torch.float64)[
                 :-1
@@ -77,16 +77,20 @@ class TransformerPolicy(NetworkPolicy):
     def encode(self, tape: Tape) -> Tensor:
         """See `NetworkPolicy.encode`."""
         mask = None if tape.linear else visibility(tape).unsqueeze(1)
-        x_BND = self.dropout(self.embedding(tape.tokens_BN))
-        turn = self._turn(tape.depths_BN)
+        # Only attention needs the rows side by side: all the rest is done for real nodes alone.
+        real_BN = tape.depths_BN > 0
+        real_BN[:, 0] = True
+        x_MD = self.dropout(self.embedding(tape.tokens_BN[real_BN]))
+        turn = self._turn(tape.depths_BN[real_BN])
         for block in self._blocks():
-            query, key, value = block.project(x_BND, turn)
+            query, key, value = (
+                spread(part, real_BN).transpose(1, 2) for part in block.project(x_MD, turn)
+            )
             mixed = functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=mask, is_causal=mask is None
             )
-            x_BND = block.add(x_BND, mixed)
-        output: Tensor = self.norm(x_BND)
-        return output
+            x_MD = block.add(x_MD, mixed.transpose(1, 2)[real_BN])
+        return spread(self.norm(x_MD), real_BN)
 
     def remember(self, batch_size: int) -> Memory:
         """See `NetworkPolicy.remember`: keys and values of every layer, by depth."""
@@ -104,26 +108,28 @@ class TransformerPolicy(NetworkPolicy):
         width = int(depths_M.max()) + 1
         places = torch.arange(width, device=cache.device)
         mask = (places <= depths_M.unsqueeze(1))[:, None, None]
-        x_M1D = self.embedding(tokens_M).unsqueeze(1)
-        turn = self._turn(depths_M.unsqueeze(1))
+        x_MD = self.embedding(tokens_M)
+        turn = self._turn(depths_M)
         for layer, block in enumerate(self._blocks()):
-            query, key, value = block.project(x_M1D, turn)
+            query, key, value = block.project(x_MD, turn)
             for kind, new in enumerate((key, value)):
-                cache[layer, kind, rows, :, depths_M] = new.squeeze(2)
+                cache[layer, kind, rows, :, depths_M] = new
             keys, values = cache[layer, :, :, :, :width]
             if rows_M is not None:
                 keys, values = keys[rows], values[rows]
-            mixed = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-            x_M1D = block.add(x_M1D, mixed)
-        output: Tensor = self.norm(x_M1D).squeeze(1)
+            mixed = functional.scaled_dot_product_attention(
+                query.unsqueeze(2), keys, values, attn_mask=mask
+            )
+            x_MD = block.add(x_MD, mixed.squeeze(2))
+        output: Tensor = self.norm(x_MD)
         return output
 
     def _blocks(self) -> list[_Block]:
         return [block for block in self.stack if isinstance(block, _Block)]
 
-    def _turn(self, depths: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine for each position, [B, 1, N, head width / 2]."""
-        return self.cos[depths].unsqueeze(1), self.sin[depths].unsqueeze(1)
+    def _turn(self, depths_M: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine for each position, [M, 1, head width / 2]."""
+        return self.cos[depths_M].unsqueeze(1), self.sin[depths_M].unsqueeze(1)
 
 
 class _Block(nn.Module):
@@ -141,23 +147,22 @@ class _Block(nn.Module):
         self.down = nn.Linear(config.mlp_ratio * width, width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def project(self, x_BND: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value, [B, heads, N, head width]; the first two turned by position."""
-        parts = self.qkv(self.attention_norm(x_BND)).chunk(3, dim=2)
-        query, key, value = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
+    def project(self, x_MD: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, [M, heads, head width]; the first two turned by position."""
+        parts = self.qkv(self.attention_norm(x_MD)).chunk(3, dim=1)
+        query, key, value = (part.unflatten(1, (self.heads, -1)) for part in parts)
         return _rotate(query, turn), _rotate(key, turn), value
 
-    def add(self, x_BND: Tensor, mixed_BHND: Tensor) -> Tensor:
+    def add(self, x_MD: Tensor, mixed_MHW: Tensor) -> Tensor:
         """The block's output, from its input and what its attention mixed."""
-        mixed = mixed_BHND.transpose(1, 2).flatten(2)
-        x_BND = x_BND + self.dropout(self.out(mixed))
-        hidden = functional.gelu(self.up(self.mlp_norm(x_BND)))
-        output: Tensor = x_BND + self.dropout(self.down(hidden))
+        x_MD = x_MD + self.dropout(self.out(mixed_MHW.flatten(1)))
+        hidden = functional.gelu(self.up(self.mlp_norm(x_MD)))
+        output: Tensor = x_MD + self.dropout(self.down(hidden))
         return output
 
 
-def _rotate(x_BHNW: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+def _rotate(x_MHW: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     """Turn each pair of units by its position's angle (Su et al. 2021, RoFormer)."""
     cos, sin = turn
-    a, b = x_BHNW.chunk(2, dim=3)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=3)
+    a, b = x_MHW.chunk(2, dim=2)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=2)

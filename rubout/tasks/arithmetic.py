@@ -27,6 +27,8 @@ from rubout.types import ActionSpace, Sequences, Trajectories
 
 CHARACTERS = " +,-?0123456789Iabcdefhinstw"
 _BASES = (2, 16)
+_DIGITS = "0123456789abcdef"
+_BEFORE_BASE = "In base "
 _ENTROPY = (3.0, 10.0)
 _MIN_ENTROPY = 1.0  # of one operand
 
@@ -82,6 +84,17 @@ class Arithmetic(Task):
         questions, answers = self._splits[name]
         return written(self.space, answers, questions)
 
+    def slips(self, trajectories: Trajectories, uniforms_BT: Tensor) -> Tensor:
+        """A digit of the question's base, each as likely as the other."""
+        assert trajectories.prompts is not None
+        value_V = torch.full((self.space.num_tokens,), -1)
+        value_V[self.codec.encode(_DIGITS[:10])] = torch.arange(10)
+        at = len(_BEFORE_BASE)
+        first_B, second_B = value_V[trajectories.prompts.tokens_BL[:, at : at + 2]].unbind(1)
+        base_B = torch.where(second_B >= 0, 10 * first_B + second_B, first_B)
+        digits = torch.tensor(self.codec.encode(_DIGITS))
+        return digits[(uniforms_BT * base_B.unsqueeze(1)).long()]
+
     def answers(self, name: Split) -> Sequences:
         """The answers of one split, without `<eos>`."""
         return self._splits[name][1]
@@ -118,7 +131,7 @@ def draw_question(rng: random.Random) -> tuple[str, str]:
     sign = rng.choice("+-")
     answer = first + second if sign == "+" else first - second
     left, right = in_base(first, base), in_base(second, base)
-    return f"In base {base}, what is {left} {sign} {right}?", in_base(answer, base)
+    return f"{_BEFORE_BASE}{base}, what is {left} {sign} {right}?", in_base(answer, base)
 
 
 def in_base(value: int, base: int) -> str:
@@ -127,7 +140,7 @@ def in_base(value: int, base: int) -> str:
     rest = abs(value)
     while rest or not digits:
         rest, digit = divmod(rest, base)
-        digits = "0123456789abcdef"[digit] + digits
+        digits = _DIGITS[digit] + digits
     return f"-{digits}" if value < 0 else digits
 
 
@@ -140,7 +153,7 @@ def longest_text() -> int:
     bounds = [_largest(_ENTROPY[1]), _largest(_MIN_ENTROPY)]
     operands = [len(in_base(-bound, _BASES[0])) for bound in bounds]
     answer = len(in_base(-sum(bounds), _BASES[0]))
-    return len("In base 16, what is  + ?") + sum(operands) + answer
+    return len(f"{_BEFORE_BASE}16, what is  + ?") + sum(operands) + answer
 
 
 def _largest(entropy: float) -> int:

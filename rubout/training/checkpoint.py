@@ -1,8 +1,9 @@
 """Checkpoints: safetensors and JSON, whole or absent, checked when read.
 
 `checkpoints/step-00000200/` holds one .safetensors file a module, optimizers.pt (read back with
-`weights_only`), state.json, rollouts.npz where rollouts were in flight, and manifest.json with the
-sha256 of each. The folder gets its name when all of that is on disk.
+`weights_only`), state.json, rollouts.npz where rollouts were in flight, memory.npz where the
+learner keeps action logs, and manifest.json with the sha256 of each. The folder gets its name when
+all of that is on disk.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import numpy as np
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from rubout.errors import UserError
 from rubout.files import sha256
@@ -56,7 +58,8 @@ def save(
     folder: Path,
     state: RunState,
     learner: Learner,
-    pending: dict[int, Trajectories],
+    pending: Mapping[int, Trajectories],
+    memory: Mapping[str, Trajectories],
     num_actions: int,
 ) -> Path:
     """Write a checkpoint.
@@ -66,6 +69,7 @@ def save(
         state: where it stands.
         learner: whose modules and optimisers are kept.
         pending: rollouts already generated for later updates.
+        memory: what `Learner.memory` gave, of all learners.
         num_actions: A.
 
     Returns:
@@ -82,14 +86,9 @@ def save(
             save_file(tensors, temporary / f"{name}.safetensors")
         optimizers = {name: item.state_dict() for name, item in learner.optimizers().items()}
         torch.save(optimizers, temporary / "optimizers.pt")
-        if pending:
-            arrays = {
-                f"{update}/{key}": value
-                for update, rollouts in pending.items()
-                for key, value in pack(rollouts, num_actions).items()
-            }
-            with (temporary / "rollouts.npz").open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
+        ahead = {str(update): rollouts for update, rollouts in pending.items()}
+        _write_logs(temporary / "rollouts.npz", ahead, num_actions)
+        _write_logs(temporary / "memory.npz", memory, num_actions)
         (temporary / "state.json").write_text(json.dumps(vars_of(state), indent=2))
         manifest = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2))
@@ -193,8 +192,14 @@ def load(checkpoint: Path, learner: Learner, fingerprint: str) -> RunState:
     return state
 
 
-def load_module(checkpoint: Path, name: str, module: nn.Module, fingerprint: str) -> None:
-    """Put one module's weights in place; see `load`."""
+def load_module(
+    checkpoint: Path,
+    name: str,
+    module: nn.Module,
+    fingerprint: str,
+    change: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
+) -> None:
+    """Put one module's weights, changed if need be, in place; see `load`."""
     state = read_state(checkpoint)
     if state.fingerprint != fingerprint:
         raise UserError(
@@ -203,7 +208,8 @@ def load_module(checkpoint: Path, name: str, module: nn.Module, fingerprint: str
         )
     path = checkpoint / f"{name}.safetensors"
     try:
-        module.load_state_dict(load_file(path))
+        tensors = load_file(path)
+        module.load_state_dict(tensors if change is None else change(tensors))
     except (OSError, safetensors.SafetensorError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"{path} does not fit this network: {reason}") from error
@@ -211,12 +217,33 @@ def load_module(checkpoint: Path, name: str, module: nn.Module, fingerprint: str
 
 def load_pending(checkpoint: Path) -> dict[int, Trajectories]:
     """Rollouts that were in flight, by update."""
-    path = checkpoint / "rollouts.npz"
+    found = _read_logs(checkpoint / "rollouts.npz")
+    return {int(update): rollouts for update, rollouts in found.items()}
+
+
+def load_memory(checkpoint: Path) -> dict[str, Trajectories]:
+    """What `Learner.memory` gave, of all learners."""
+    return _read_logs(checkpoint / "memory.npz")
+
+
+def _write_logs(path: Path, logs: Mapping[str, Trajectories], num_actions: int) -> None:
+    if not logs:
+        return
+    arrays = {
+        f"{name}/{key}": value
+        for name, trajectories in logs.items()
+        for key, value in pack(trajectories, num_actions).items()
+    }
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _read_logs(path: Path) -> dict[str, Trajectories]:
     if not path.is_file():
         return {}
-    pending: dict[int, dict[str, np.ndarray]] = {}
+    packed: dict[str, dict[str, np.ndarray]] = {}
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:
-            update, _, name = key.partition("/")
-            pending.setdefault(int(update), {})[name] = arrays[key]
-    return {update: unpack(packed) for update, packed in pending.items()}
+            name, _, field_name = key.rpartition("/")
+            packed.setdefault(name, {})[field_name] = arrays[key]
+    return {name: unpack(item) for name, item in packed.items()}

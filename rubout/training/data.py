@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -40,7 +39,7 @@ class Batches:
         for place in range(position, position + self._batch_size)[self._part]:
             epoch, index = divmod(place, len(self._data))
             rows.append(int(self._order(epoch)[index]))
-        return trimmed(self._data[torch.tensor(rows)])
+        return self._data[torch.tensor(rows)].trimmed()
 
     def epoch(self, update: int) -> float:
         """Passes over the data that are behind update `update`."""
@@ -49,15 +48,3 @@ class Batches:
     def _shuffle(self, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed_of(self._seed, "data", epoch))
         return torch.randperm(len(self._data), generator=generator)
-
-
-def trimmed(trajectories: Trajectories) -> Trajectories:
-    """The same without columns that are padding in every row."""
-    width = int(trajectories.num_actions_B.max())
-    rewards = trajectories.rewards_BT
-    return replace(
-        trajectories,
-        actions_BT=trajectories.actions_BT[:, :width],
-        log_probs_BT=trajectories.log_probs_BT[:, :width],
-        rewards_BT=None if rewards is None else rewards[:, :width],
-    )

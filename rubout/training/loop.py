@@ -34,7 +34,7 @@ def train(run: Run, state: RunState) -> RunState:
     meter, stop = Meter(), is_stale(state)
     while state.update < config.updates and not stop:
         update = state.update
-        data = run.batches.batch(update).to(run.device)
+        data = run.data(update)
         rollouts = run.collect(update)
         run.reseed(update)
         metrics = learner.update(data, rollouts)

@@ -18,7 +18,8 @@ from rubout.evaluation.evaluate import draw, head, nll_oracle, sample_records
 from rubout.evaluation.nll import nll
 from rubout.files import replacing
 from rubout.learner import Learner
-from rubout.rollout.draw import seed_of
+from rubout.noise import inject
+from rubout.rollout.draw import seed_of, uniforms
 from rubout.rollout.sampler import Request
 from rubout.rollout.source import RolloutSource
 from rubout.task import Split, Task
@@ -26,6 +27,7 @@ from rubout.training import checkpoint
 from rubout.training.checkpoint import RunState
 from rubout.training.config import TrainConfig
 from rubout.training.data import Batches
+from rubout.training.gather import gather
 from rubout.training.run_folder import RunFolder
 from rubout.types import Sequences, Trajectories
 
@@ -97,6 +99,23 @@ class Run:
         self._asked.remove(update)
         return self._rollouts.collect(update).to(self.device)
 
+    def data(self, update: int) -> Trajectories:
+        """This rank's part of an update's expert sequences, with the slips the learner asks for."""
+        data = self.batches.batch(update)
+        noise = self.learner.demand(update).noise
+        if noise.rate > 0:
+            # By row of the group's batch: the same slips however the batch is split.
+            rows = torch.arange(len(data)) + self.group.rank * len(data)
+            places_BT = rows.unsqueeze(1) * 2**20 + torch.arange(data.actions_BT.shape[1])
+            seed = seed_of(self.config.seed, "noise", update)
+            chances_BT, which_BT = (uniforms(seed, places_BT, draw) for draw in range(2))
+            if noise.kind == "random":
+                slips_BT = (which_BT * self.task.space.num_tokens).long()
+            else:
+                slips_BT = self.task.slips(data, which_BT)
+            data = inject(self.learner.context.space, data, noise, chances_BT, slips_BT)
+        return data.to(self.device)
+
     def reseed(self, update: int) -> None:
         """Every global generator, from the update's number: there is no state to save."""
         seed = seed_of(self.config.seed, "update", update, self.group.rank)
@@ -122,11 +141,15 @@ class Run:
         if rollouts is None:
             return {}
         typed = rollouts.num_actions_B.float()
+        space = self.learner.context.space
         found = {
             "rollout/actions": float(typed.mean()),
             "rollout/terminated": float(rollouts.terminated_B.float().mean()),
             "rollout/staleness": update - float(rollouts.policy_version_B.float().mean()),
         }
+        if space.backspace:
+            deletions = (rollouts.mask_BT & (rollouts.actions_BT == space.backspace_id)).sum()
+            found["rollout/backspaces"] = float(deletions / rollouts.num_actions_B.sum())
         if rollouts.rewards_BT is not None:
             found["rollout/reward"] = float(rollouts.rewards_BT.sum(1).mean())
         return found
@@ -177,18 +200,31 @@ class Run:
         for update in sorted(self._asked) if ahead else []:
             pending[update] = self._rollouts.collect(update)
             self._rollouts.restore(update, pending[update])
+        space = self.learner.context.space
+        widest = max(space.action_limit, space.max_length)
+        held = self.learner.memory().items()
+        memory = {name: gather(self.group, part, widest) for name, part in held}
         if self.group.rank:
             return
         state = replace(state, learner=self.learner.state())
         folder = self.folder.checkpoints
-        checkpoint.save(folder, state, self.learner, pending, self.learner.context.space.size)
+        checkpoint.save(folder, state, self.learner, pending, memory, space.size)
         checkpoint.prune(folder, self.config.keep)
 
-    def restore(self, pending: dict[int, Trajectories]) -> None:
-        """Take back what was generated ahead of an interruption."""
+    def restore(self, pending: dict[int, Trajectories], memory: dict[str, Trajectories]) -> None:
+        """Take back what was generated before an interruption."""
         for update, rollouts in pending.items():
             self._asked.add(update)
             self._rollouts.restore(update, rollouts)
+        rank, size = self.group.rank, self.group.size
+        self.learner.load_memory(
+            {
+                name: whole[rank * len(whole) // size : (rank + 1) * len(whole) // size].to(
+                    self.device
+                )
+                for name, whole in memory.items()
+            }
+        )
 
     def _prompts(self, update: int, share: int) -> Sequences | None:
         """Rollouts start from the prompts of the data they are compared with, row by row."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -12,6 +13,8 @@ from rubout import plugins
 from rubout.errors import UserError
 from rubout.learner import Alone, Context, Group, Learner
 from rubout.options import build_policy, build_reward, from_dict
+from rubout.policies.backspace import begin_backspace, with_backspace
+from rubout.policies.network import NetworkPolicy
 from rubout.policy import Policy
 from rubout.rollout.draw import seed_of
 from rubout.rollout.source import RolloutSpec
@@ -20,6 +23,8 @@ from rubout.training import checkpoint
 from rubout.training.config import TrainConfig
 from rubout.training.run_folder import RunFolder
 from rubout.types import ActionSpace
+
+_SEEN = 64  # expert sequences that set how rare an untrained backspace is
 
 
 def build_task(config: TrainConfig) -> Task:
@@ -81,9 +86,14 @@ def build_learner(config: TrainConfig, task: Task, group: Group, device: torch.d
     space = action_space(config, task)
     torch.manual_seed(seed_of(config.seed, "init"))
     policy = build_policy(config.policy, config.policy_options, space)
+    knows_backspace = False
     if config.init:
-        load_policy(RunFolder.existing(config.init), policy, task.codec.fingerprint)
+        folder = RunFolder.existing(config.init)
+        load_policy(folder, policy, task.codec.fingerprint)
+        knows_backspace = folder.space().backspace
     policy.to(device)
+    if space.backspace and not knows_backspace and isinstance(policy, NetworkPolicy):
+        begin_backspace(policy, task.split("train")[:_SEEN].to(device))
     cls: Any = plugins.find("learner", config.learner)
     context = Context(space, config.batch_size, device, group)
     learner: Learner = cls(
@@ -92,8 +102,19 @@ def build_learner(config: TrainConfig, task: Task, group: Group, device: torch.d
     return learner
 
 
-def load_policy(folder: RunFolder, policy: Policy, fingerprint: str, which: str = "best") -> Path:
-    """Put a run's best (or last) policy into `policy`.
+def load_policy(
+    folder: RunFolder,
+    policy: Policy,
+    fingerprint: str,
+    which: Literal["best", "last"] | None = None,
+) -> Path:
+    """Put a run's policy into `policy`, which may have a backspace that the run's had not.
+
+    Args:
+        folder: of the run.
+        policy: takes the weights.
+        fingerprint: of the vocabulary.
+        which: of its checkpoints; None: what its learner says stands for the run.
 
     Returns:
         the checkpoint.
@@ -101,10 +122,16 @@ def load_policy(folder: RunFolder, policy: Policy, fingerprint: str, which: str 
     Raises:
         UserError: there is none, or it is damaged or of another vocabulary.
     """
-    choose = {"best": checkpoint.best, "last": checkpoint.last}[which]
-    path = choose(folder.checkpoints)
+    if which is None:
+        learner: Any = plugins.find("learner", folder.config().learner)
+        which = learner.stands_for_run
+    path = (checkpoint.best if which == "best" else checkpoint.last)(folder.checkpoints)
     checkpoint.verify(path)
-    checkpoint.load_module(path, "policy", policy, fingerprint)
+    grows = policy.space.backspace and not folder.space().backspace
+    if grows and not isinstance(policy, NetworkPolicy):
+        raise UserError(f"{folder.path} has no backspace, and this policy cannot be given one")
+    change = partial(with_backspace, size=policy.space.size) if grows else None
+    checkpoint.load_module(path, "policy", policy, fingerprint, change)
     return path
 
 

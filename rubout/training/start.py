@@ -22,6 +22,7 @@ from rubout.training.setup import (
     build_task,
     rollout_spec,
 )
+from rubout.types import Trajectories
 
 
 def start(
@@ -49,11 +50,13 @@ def start(
     resumed = bool(checkpoint.checkpoints(folder.checkpoints))
     begun = replace(config, init=None) if resumed else config
     learner = build_learner(begun, task, group, device)
-    state, pending = RunState(0, fingerprint), {}
+    state = RunState(0, fingerprint)
+    pending: dict[int, Trajectories] = {}
+    memory: dict[str, Trajectories] = {}
     if resumed:
         newest = checkpoint.last(folder.checkpoints)
         state = checkpoint.load(newest, learner, fingerprint)
-        pending = checkpoint.load_pending(newest)
+        pending, memory = checkpoint.load_pending(newest), checkpoint.load_memory(newest)
         if group.rank == 0:
             folder.rewind_metrics(state.update)
     rollouts = _source(config, learner, device)
@@ -66,7 +69,7 @@ def start(
 
     try:
         run = Run(config, folder, task, learner, rollouts, tell)
-        run.restore(pending)
+        run.restore(pending, memory)
         return train(run, state), rollouts.losses
     finally:
         rollouts.close()

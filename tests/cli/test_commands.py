@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from rubout import __version__
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("train", "evaluate", "generate", "doctor")
+COMMANDS = ("train", "evaluate", "generate", "watch", "doctor")
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

@@ -40,7 +40,7 @@ def folder(tmp_path):
 
 def save(folder, learner, update=3, nll=None):
     state = replace(STATE, update=update, validation_nll=nll, learner=learner.state())
-    return checkpoint.save(folder, state, learner, {}, learner.context.space.size)
+    return checkpoint.save(folder, state, learner, {}, {}, learner.context.space.size)
 
 
 def everything(learner):
@@ -77,7 +77,7 @@ def test_rollouts_in_flight_are_kept_exactly(learner, folder):
         update: Sampler(made.policy).sample(Request(update, 0, 5), policy_version=update - 1)
         for update in (4, 5)
     }
-    path = checkpoint.save(folder, STATE, made, pending, made.context.space.size)
+    path = checkpoint.save(folder, STATE, made, pending, {}, made.context.space.size)
     kept = checkpoint.load_pending(path)
     assert kept.keys() == pending.keys()
     for update, before in pending.items():

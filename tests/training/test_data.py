@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from rubout.tape import written
-from rubout.training.data import Batches, trimmed
+from rubout.training.data import Batches
 from rubout.types import ActionSpace, Sequences
 
 
@@ -60,12 +59,3 @@ def test_ranks_partition_the_batch(data, size):
 
 def test_epochs_are_counted(data):
     assert Batches(data, 4, seed=0).epoch(13) == 4
-
-
-def test_trimmed_takes_padding_alone(data):
-    short = data[torch.tensor([0, 5, 1])]
-    cut = trimmed(short)
-    assert cut.actions_BT.shape == cut.log_probs_BT.shape == (3, 3)
-    assert cut.num_actions_B.tolist() == [2, 2, 3]
-    assert torch.equal(cut.actions_BT, short.actions_BT[:, :3])
-    assert not short.actions_BT[:, 3:].any()

@@ -1,0 +1,103 @@
+"""`rubout watch RUN`: a trained policy typing, and rubbing out, in the terminal."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from rubout.cli import show
+from rubout.cli.parse import parse
+from rubout.cli.prompts import repeated
+from rubout.errors import UserError
+from rubout.evaluation import trace
+from rubout.evaluation.evaluate import draw
+from rubout.task import Codec
+from rubout.training.run_folder import RunFolder
+from rubout.types import ActionSpace, Trajectories
+
+_SLOWEST = 0.1  # keys per second
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """Type sequences key by key; where stdout is no terminal, write a line for each."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """RUN folder."""
+    num: int = 5
+    """Sequences."""
+    speed: float = 20.0
+    """Keys per second, on a terminal; 0: at once."""
+    temperature: float = 1.0
+    """Divides the logits."""
+    seed: int = 0
+    """The same seed gives the same sequences."""
+    prompt: str | None = None
+    """What every sequence starts with; it cannot be rubbed out."""
+    checkpoint: Literal["best", "last"] | None = None
+    """Best by validation NLL, or the newest (default: the one that stands for its learner: the
+    newest where likelihood is not what it optimises)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the policy runs, wherever it was trained."""
+    threads: int = 1
+    """CPU threads."""
+
+
+def run(argv: list[str]) -> int:
+    """See the module."""
+    options = parse(WatchOptions, argv, "rubout watch")
+    if options.num < 1 or not options.temperature > 0 or options.threads < 1:
+        raise UserError("--num, --temperature and --threads must be positive")
+    if options.speed != 0 and not options.speed >= _SLOWEST:
+        raise UserError(f"--speed must be 0 (at once) or at least {_SLOWEST} keys per second")
+    torch.set_num_threads(options.threads)
+    folder = RunFolder.existing(options.run.resolve())
+    codec, space = folder.codec(), folder.space()
+    prompts = repeated(options.prompt, options.num, codec, space)
+    policy, _ = show.trained_policy(folder, folder.config(), options.checkpoint, options.device)
+    drawn = draw(
+        policy, options.num, options.seed, prompts, options.temperature, show.unknown(codec)
+    )
+    play(Console(), codec, space, drawn, options.speed)
+    return 0
+
+
+def play(
+    console: Console, codec: Codec, space: ActionSpace, drawn: Trajectories, speed: float
+) -> None:
+    """Type sequences on a terminal, one after the other, and count the keys; else just print them.
+
+    Args:
+        console: where to.
+        codec: of the run.
+        space: of the run.
+        drawn: the sequences, on the CPU.
+        speed: keys per second; 0: at once.
+    """
+    for prompt, actions in trace.logs(drawn):
+        if speed and show.is_drawable(console):
+            _animate(console, trace.frames(codec, space, prompt, actions), speed)
+        show.trace_line(console, trace.pieces(codec, space, prompt, actions))
+    if console.is_terminal:
+        keys = int(drawn.num_actions_B.sum())
+        backspaces = int(trace.deletions(space, drawn).sum())
+        counts = [(len(drawn), "sequence"), (keys, "key"), (backspaces, "backspace")]
+        sequences, pressed, rubbed = (show.counted(*item) for item in counts)
+        line = f"{sequences}: {pressed}, {rubbed} among them"
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _animate(console: Console, frames: list[Text], speed: float) -> None:
+    """The tape after each key, in place; nothing is left of it."""
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        for frame in frames:
+            live.update(frame + Text(" ", style="reverse"), refresh=True)
+            time.sleep(1 / speed)
