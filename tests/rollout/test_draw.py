@@ -85,7 +85,7 @@ def test_inverse_cdf(weights: list[float], number: int) -> None:
     action = int(inverse_cdf(probs, u))
     assert 0 <= action < probs.shape[1]
     assert float(probs[0, action]) > 0
-    cdf = np.cumsum(probs[0].numpy(), dtype=np.float32)
+    cdf = probs.cumsum(dim=1)[0].numpy()
     threshold = min(u.numpy()[0] * cdf[-1], np.nextafter(cdf[-1], np.float32(0)))
     assert action == np.searchsorted(cdf, threshold, side="right")
 
