@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import torch
 
-from benchmarks.common import machine, print_table
+from benchmarks.common import interval, machine, paired, print_table
 from rubout.cli.show import trained_policy
 from rubout.evaluation.evaluate import head
 from rubout.evaluation.references import uniform, unigram
@@ -41,7 +39,6 @@ PUBLISHED = {  # Song et al. 2020, Table 5: minima of NLL_oracle, NLL_test, and 
     0.75: (5.63, 7.54, 15.94),
     1.0: (5.53, 7.60, 16.30),
 }
-_T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}  # Student's t, two-sided, by degrees of freedom
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": {
         "task": {"vocabulary": 50, "train": 200, "validation": 100, "test": 200},
@@ -114,14 +111,6 @@ def figures(policy: Policy, task: Task, scale: dict[str, Any], seed: int) -> lis
     return [min(quality), min(diversity), min(sums), quality[-1], diversity[-1]]
 
 
-def interval(values: list[float]) -> str:
-    """Mean and half width of the 95% interval over seeds."""
-    if len(values) < 2:
-        return f"{values[0]:.3f}"
-    half = _T_95[len(values) - 1] * stdev(values) / math.sqrt(len(values))
-    return f"{mean(values):.3f} ± {half:.3f}"
-
-
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -182,11 +171,11 @@ def report(
         rows,
     )
     if 1.0 in results:
-        paired = [
+        differences = [
             [
                 f"m={m:g} minus MLE",
                 *(
-                    interval([a - b for a, b in zip(ours, base, strict=True)])
+                    paired(ours, base)
                     for ours, base in zip(
                         zip(*runs, strict=True), zip(*results[1.0], strict=True), strict=True
                     )
@@ -196,7 +185,7 @@ def report(
             if m < 1
         ]
         print_table(
-            "paired differences by seed (negative: better than MLE)", ["", *COLUMNS], paired
+            "paired differences by seed (negative: better than MLE)", ["", *COLUMNS], differences
         )
     published = [[f"m={m:g}", *map(str, row)] for m, row in PUBLISHED.items()]
     print_table("published (full scale, another oracle)", ["", *COLUMNS[:3]], published)

@@ -105,11 +105,15 @@ def draw(
     prompts: Sequences | None = None,
     temperature: float = 1.0,
     suppress: tuple[int, ...] = (),
+    prefixes: Sequences | None = None,
 ) -> Trajectories:
-    """Samples for evaluation, on the CPU: the same for the same seed."""
+    """Samples for evaluation, on the CPU: the same for the same seed.
+
+    `prefixes` are actions typed before the policy goes on: see `rubout.rollout.sampler.Request`.
+    """
     device = next(policy.parameters()).device
     sampler = Sampler(policy, device=device)
-    request = Request(seed_of(seed, "evaluation"), 0, count, prompts)
+    request = Request(seed_of(seed, "evaluation"), 0, count, prompts, prefixes)
     parts = [
         sampler.sample(part, temperature, suppress=suppress).to("cpu")
         for part in request.split(_BATCH)

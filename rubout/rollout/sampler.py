@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from rubout.plugins import resolve
-from rubout.policy import Policy
+from rubout.policy import Generation, Policy
 from rubout.rollout.draw import inverse_cdf, uniforms
+from rubout.tape import blank, press
 from rubout.types import Sequences, Trajectories
 
 RewardFunction = Callable[[Trajectories], Tensor]
@@ -43,20 +44,24 @@ class Request:
         first: number of the first sequence.
         count: how many.
         prompts: theirs, or None.
+        prefixes: action ids that were typed before the policy goes on, one row a sequence; unlike
+            a prompt they can be rubbed out, and they count. None: the policy begins.
     """
 
     seed: int
     first: int
     count: int
     prompts: Sequences | None = None
+    prefixes: Sequences | None = None
 
     def split(self, size: int) -> list[Request]:
         """The same request in parts of at most `size` sequences."""
         parts = []
         for start in range(0, self.count, size):
             end = min(start + size, self.count)
-            prompts = None if self.prompts is None else self.prompts[start:end]
-            parts.append(Request(self.seed, self.first + start, end - start, prompts))
+            given = (self.prompts, self.prefixes)
+            rows = [None if part is None else part[start:end] for part in given]
+            parts.append(Request(self.seed, self.first + start, end - start, *rows))
         return parts
 
 
@@ -122,8 +127,11 @@ class Sampler:
         self, request: Request, temperature: float, version: int, suppress: list[int]
     ) -> Trajectories:
         env = self._env(request.count)
-        env.reset(options=None if request.prompts is None else {"prompt": request.prompts})
+        given = {"prompt": request.prompts, "prefix": request.prefixes}
+        env.reset(options={name: rows for name, rows in given.items() if rows is not None})
         generation = self.policy.start(request.count, request.prompts)
+        if request.prefixes is not None:
+            self._follow(generation, request.prompts, request.prefixes)
         numbers = torch.arange(request.count, device=self._device) + request.first
         log_probs: list[Tensor] = []
         while not bool(env.over_B.all()):
@@ -137,7 +145,27 @@ class Sampler:
             log_probs.append(probs_BA.gather(1, actions_B.unsqueeze(1)).squeeze(1).log_())
             env.step(actions_B)
             generation.step(actions_B, env.keys)
-        return env.episodes(torch.stack(log_probs, dim=1), version)  # type: ignore[no-any-return]
+        typed_BT = torch.stack(log_probs, dim=1)
+        if request.prefixes is not None:  # which have a column each, and no log-probability
+            lengths_B1 = request.prefixes.lengths_B.to(self._device).unsqueeze(1)
+            steps_T = torch.arange(typed_BT.shape[1], device=self._device)
+            width = int(lengths_B1.max()) + typed_BT.shape[1]
+            typed_BT = typed_BT.new_zeros(request.count, width).scatter(
+                1, lengths_B1 + steps_T, typed_BT
+            )
+        return env.episodes(typed_BT, version)  # type: ignore[no-any-return]
+
+    def _follow(
+        self, generation: Generation, prompts: Sequences | None, prefixes: Sequences
+    ) -> None:
+        """Bring a generation to where its prefixes end."""
+        space = self.policy.space
+        state = blank(space, len(prefixes), prompts, self._device)
+        keys_BP = prefixes.tokens_BL.to(self._device)
+        for step in range(keys_BP.shape[1]):
+            active_B = step < prefixes.lengths_B.to(self._device)
+            state, keys = press(space, state, keys_BP[:, step], active_B)
+            generation.step(keys_BP[:, step], keys)
 
     def _env(self, num_envs: int) -> Any:
         """An env is kept for every batch size seen: a run has one or two."""
