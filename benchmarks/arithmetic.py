@@ -19,17 +19,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.common import interval, machine, paired, print_table
+from benchmarks.common import interval, machine, options_of, paired, print_table, train_all
 from rubout.cli.show import trained_policy
 from rubout.evaluation.evaluate import continuations, draw
 from rubout.evaluation.nll import nll
@@ -105,9 +102,9 @@ SCALES: dict[str, dict[str, Any]] = {
     "cpu": {
         "policy": {"layers": 2, "width": 128},
         "task": {},
-        "learner": {"lr": 0.001},
-        "match": {"bc_updates": 600, "anneal_updates": 300},
-        "updates": 1200,
+        "learner": {"lr": 0.001, "lr_warmup": 100},
+        "match": {"bc_updates": 750, "anneal_updates": 250},
+        "updates": 1500,
         "seeds": 3,
         "cells": MATTER,
         "temperatures": (1.0, 0.7, 0.4, 0.1),
@@ -115,7 +112,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "full": {
         "policy": {"layers": 8, "width": 256, "heads": 8, "dropout": 0.1},
         "task": {},
-        "learner": {"lr": 0.0003},
+        "learner": {"lr": 0.0003, "lr_warmup": 2000, "lr_decay": 18000},
         "match": {"bc_updates": 10000, "anneal_updates": 2000},
         "updates": 20000,
         "seeds": 3,
@@ -127,34 +124,18 @@ COLUMNS = ("exact match", "deleted at once", "wrong digit, ends right", "right d
 MORE = ("temperature", "exact match T=1", "deletions per key", "NLL test")
 
 
-def command(scale: dict[str, Any], cell: Cell, seed: int, out: Path) -> list[str]:
-    """One training run as a user would type it."""
-    updates = str(scale["updates"])
-    words = [sys.executable, "-m", "rubout", "train", "--out", str(out), "--seed", str(seed)]
-    words += ["--task", "arithmetic", "--policy", "transformer", "--updates", updates]
-    words += ["--checkpoint-every", str(max(scale["updates"] // 4, 1)), "--samples", "0"]
-    words += ["--evaluate-every", str(max(scale["updates"] // 4, 1)), *cell.words()]
-    parts = [("--policy.", scale["policy"]), ("--task.", scale["task"])]
-    parts += [("--learner.", scale["learner"])]
+def command(scale: dict[str, Any], cell: Cell, seed: int) -> list[str]:
+    """The options of one training run."""
+    quarter = max(scale["updates"] // 4, 1)
+    run = {"seed": seed, "updates": scale["updates"], "samples": 0}
+    run |= {"evaluate_every": quarter, "checkpoint_every": quarter}
+    words = ["--task", "arithmetic", "--policy", "transformer", *cell.words()]
+    words += options_of("", run)
+    words += options_of("policy.", scale["policy"]) + options_of("task.", scale["task"])
+    words += options_of("learner.", scale["learner"])
     if cell.learner in ("chi2", "mixture"):
-        parts += [("--learner.", scale["match"])]
-    for prefix, options in parts:
-        for name, value in options.items():
-            words += [f"{prefix}{name.replace('_', '-')}", str(value)]
+        words += options_of("learner.", scale["match"])
     return words
-
-
-def train(scale: dict[str, Any], cell: Cell, seed: int, out: Path) -> None:
-    """Run or resume one training, its output in a log beside it."""
-    if (out / "evaluation.json").exists():
-        return
-    began = time.perf_counter()
-    words = command(scale, cell, seed, out)
-    if (out / "config.json").exists():
-        words.append("--resume")
-    with (out.parent / f"{out.name}.log").open("w") as log:
-        subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, check=True)
-    print(f"{cell.name}; seed {seed}: {time.perf_counter() - began:.0f} s", flush=True)
 
 
 def exact(policy: Policy, task: Task, asked: Trajectories, temperature: float) -> float:
@@ -218,17 +199,15 @@ def main() -> None:
     options = parser.parse_args()
     scale = SCALES[options.scale]
     out = (options.out or Path("runs") / f"arithmetic-{options.scale}").resolve()
-    out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     began = time.perf_counter()
 
-    runs = [(cell, seed) for seed in range(scale["seeds"]) for cell in scale["cells"]]
     folders = {
-        run: out / f"{run[0].name.replace(', ', '-').replace(' ', '_')}-seed{run[1]}"
-        for run in runs
+        (cell, seed): out / f"{cell.name.replace(', ', '-').replace(' ', '_')}-seed{seed}"
+        for seed in range(scale["seeds"])
+        for cell in scale["cells"]
     }
-    with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(lambda run: train(scale, *run, folders[run]), runs))
+    train_all({path: command(scale, *run) for run, path in folders.items()}, options.jobs)
 
     results: dict[Cell, list[dict[str, float]]] = {cell: [] for cell in scale["cells"]}
     for (cell, _), path in folders.items():

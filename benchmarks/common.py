@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Sequence
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -25,6 +29,38 @@ def interval(values: Sequence[float]) -> str:
 def paired(ones: Sequence[float], others: Sequence[float]) -> str:
     """The interval of the differences, seed by seed."""
     return interval([one - other for one, other in zip(ones, others, strict=True)])
+
+
+def train_all(commands: Mapping[Path, list[str]], jobs: int) -> None:
+    """Run `rubout train` with the options of each RUN folder; finished runs are left as they are.
+
+    Args:
+        commands: what follows `rubout train --out RUN`, by RUN; unfinished runs are resumed.
+        jobs: runs at a time.
+    """
+
+    def train(run: Path) -> None:
+        if (run / "evaluation.json").exists():
+            return
+        began = time.perf_counter()
+        words = [sys.executable, "-m", "rubout", "train", "--out", str(run), *commands[run]]
+        words += ["--resume"] if (run / "config.json").exists() else []
+        run.parent.mkdir(parents=True, exist_ok=True)
+        with (run.parent / f"{run.name}.log").open("w") as log:
+            subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, check=True)
+        print(f"{run.name}: {time.perf_counter() - began:.0f} s", flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(train, commands))
+
+
+def options_of(prefix: str, options: Mapping[str, object]) -> list[str]:
+    """`--prefix.name value` for each option."""
+    return [
+        word
+        for name, value in options.items()
+        for word in (f"--{prefix}{name.replace('_', '-')}", str(value))
+    ]
 
 
 def machine() -> dict[str, str | int]:

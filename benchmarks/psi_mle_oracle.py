@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.common import interval, machine, paired, print_table
+from benchmarks.common import interval, machine, options_of, paired, print_table, train_all
 from rubout.cli.show import trained_policy
 from rubout.evaluation.evaluate import head
 from rubout.evaluation.references import uniform, unigram
@@ -71,32 +68,13 @@ SCALES: dict[str, dict[str, Any]] = {
 COLUMNS = ("min NLL_oracle", "min NLL_test", "min sum", "NLL_oracle T=1", "NLL_test T=1")
 
 
-def command(scale: dict[str, Any], mixture: float, seed: int, out: Path) -> list[str]:
-    """One training run as a user would type it."""
-    words = [sys.executable, "-m", "rubout", "train", "--out", str(out), "--seed", str(seed)]
-    words += ["--task", "oracle", "--learner", "psi_mle", "--learner.mixture", str(mixture)]
+def command(scale: dict[str, Any], mixture: float, seed: int) -> list[str]:
+    """The options of one training run."""
+    words = ["--seed", str(seed), "--task", "oracle", "--learner", "psi_mle"]
+    words += ["--learner.mixture", str(mixture)]
     words += ["--policy", "lstm", "--policy.embedding", "32", "--policy.hidden", "32"]
-    for prefix, options in (
-        ("--task.", scale["task"]),
-        ("--learner.", scale["learner"]),
-        ("--", scale["run"]),
-    ):
-        for name, value in options.items():
-            words += [f"{prefix}{name.replace('_', '-')}", str(value)]
-    return words
-
-
-def train(scale: dict[str, Any], mixture: float, seed: int, out: Path) -> None:
-    """Run or resume one training, its output in a log beside it."""
-    if (out / "evaluation.json").exists():
-        return
-    began = time.perf_counter()
-    words = command(scale, mixture, seed, out)
-    if (out / "config.json").exists():
-        words.append("--resume")
-    with (out.parent / f"{out.name}.log").open("w") as log:
-        subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, check=True)
-    print(f"m={mixture} seed={seed}: {time.perf_counter() - began:.0f} s", flush=True)
+    words += options_of("task.", scale["task"]) + options_of("learner.", scale["learner"])
+    return words + options_of("", scale["run"])
 
 
 def figures(policy: Policy, task: Task, scale: dict[str, Any], seed: int) -> list[float]:
@@ -121,15 +99,16 @@ def main() -> None:
     options = parser.parse_args()
     scale = SCALES[options.scale]
     out = (options.out or Path("runs") / f"psi_mle_oracle-{options.scale}").resolve()
-    out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     began = time.perf_counter()
 
-    cells = [(m, seed) for seed in range(scale["seeds"]) for m in scale["mixtures"]]
-    folders = {(m, seed): out / f"m{m:g}-seed{seed}" for m, seed in cells}
+    folders = {
+        (m, seed): out / f"m{m:g}-seed{seed}"
+        for seed in range(scale["seeds"])
+        for m in scale["mixtures"]
+    }
     setup.build_task(_config(scale, out)).split("train")  # draw the oracle's data once
-    with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(lambda cell: train(scale, *cell, folders[cell]), cells))
+    train_all({path: command(scale, *run) for run, path in folders.items()}, options.jobs)
 
     task = setup.build_task(_config(scale, out))
     results: dict[float, list[list[float]]] = {m: [] for m in scale["mixtures"]}
@@ -196,8 +175,7 @@ def report(
 def _config(scale: dict[str, Any], out: Path) -> Any:
     from rubout.cli.train import read_options
 
-    words = command(scale, 1.0, 0, out / "unused")[4:]
-    return read_options(words)[2]
+    return read_options(["--out", str(out / "unused"), *command(scale, 1.0, 0)])[2]
 
 
 if __name__ == "__main__":

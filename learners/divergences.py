@@ -42,8 +42,9 @@ def find(name: str) -> Divergence:
         return DIVERGENCES[name]
     try:
         found = resolve(name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"learner.divergence {name}: {error}") from error
+    except Exception as error:  # whatever a module does when it is imported
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"learner.divergence {name}: {reason}") from error
     if not isinstance(found, Divergence):
         raise UserError(f"learner.divergence {name}: not a rubout.divergence.Divergence")
     return found

@@ -8,6 +8,7 @@ al. 2017), whose code uses Adam with learning rate 0.01 and clips the global gra
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -29,12 +30,35 @@ class MLEConfig:
     """Adam's L2 penalty."""
     clip: float = 5.0
     """Largest global gradient norm; 0: no clipping."""
+    lr_warmup: int = 0
+    """Updates over which the learning rate rises to `lr`: transformers want some."""
+    lr_decay: int = 0
+    """Updates over which it then falls to 0 along a cosine; 0: it stays."""
 
     def __post_init__(self) -> None:
         if min(self.lr, self.weight_decay, self.clip) < 0:
             raise ValueError(
                 "learner.lr, learner.weight-decay and learner.clip must not be negative"
             )
+        if min(self.lr_warmup, self.lr_decay) < 0:
+            raise ValueError("learner.lr-warmup and learner.lr-decay must not be negative")
+
+
+def schedule(optimizer: Optimizer, config: MLEConfig) -> None:
+    """Set the learning rate for the optimiser's next step.
+
+    The number of steps is Adam's own count, so that a resumed run goes on where it was.
+    """
+    if not (config.lr_warmup or config.lr_decay):
+        return
+    states = list(optimizer.state.values())
+    done = int(states[0]["step"]) if states else 0
+    share = min(1.0, (done + 1) / (config.lr_warmup + 1))
+    if config.lr_decay:
+        fallen = min(1.0, max(0, done - config.lr_warmup) / config.lr_decay)
+        share *= (1 + math.cos(math.pi * fallen)) / 2
+    for group in optimizer.param_groups:
+        group["lr"] = config.lr * share
 
 
 def weighted_nll(
@@ -76,6 +100,7 @@ class MLE(Learner):
         total = self.context.group.sum(data.num_actions_B.sum())
         weights_B = torch.ones_like(log_probs_BT[:, 0])
         loss = weighted_nll(log_probs_BT, data.num_actions_B, weights_B, total)
+        schedule(self.optimizer, self.config)
         norm = self.step(loss, self.optimizer, self.policy.parameters(), self.config.clip)
         return {"loss": float(self.context.group.sum(loss)), "gradient_norm": norm}
 

@@ -30,7 +30,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from learners.discriminators import DiscriminatorConfig, build
-from learners.mle import MLEConfig, weighted_nll
+from learners.mle import MLEConfig, schedule, weighted_nll
 from rubout.learner import Context, Demand, Learner
 from rubout.policy import Policy
 from rubout.tape import survivors
@@ -199,6 +199,7 @@ class PsiMLE(Learner):
         assert log_probs_BT is not None
         total = self.context.group.sum(batch.num_actions_B.sum())
         loss = weighted_nll(log_probs_BT, batch.num_actions_B, weights_B, total)
+        schedule(self.optimizer, self.config)
         norm = self.step(loss, self.optimizer, self.policy.parameters(), self.config.clip)
         return {"loss": float(self.context.group.sum(loss)), "gradient_norm": norm}
 

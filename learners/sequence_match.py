@@ -35,7 +35,7 @@ from torch import Tensor
 
 from learners import divergences
 from learners.behavioural_cloning import BehaviouralCloningConfig
-from learners.mle import MLE, weighted_nll
+from learners.mle import MLE, schedule, weighted_nll
 from rubout.divergence import Divergence
 from rubout.learner import Context, Demand
 from rubout.policy import Policy
@@ -261,6 +261,7 @@ class SequenceMatch(MLE):
         cloning = weighted_nll(log_probs_BT, data.num_actions_B, ones_B, total_actions)
         beta = self.beta(update)
         loss = beta * cloning + (1 - beta) * matching
+        schedule(self.optimizer, self.config)
         norm = self.step(loss, self.optimizer, self.policy.parameters(), self.config.clip)
         squares = (rewards.weights_BT * rewards.x_BT.square()).sum() / total_weight
         start = (values_BS[:, 0] + self._shift).sum() / total_data

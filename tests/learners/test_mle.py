@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable
+import math
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from learners.discriminators import DiscriminatorConfig
-from learners.mle import MLE, MLEConfig, weighted_nll
+from learners.mle import MLE, MLEConfig, schedule, weighted_nll
 from learners.psi_mle import PsiMLE, PsiMLEConfig
 from rubout.learner import Alone, Context
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
@@ -20,6 +19,7 @@ from rubout.rollout.sampler import Request, Sampler
 from rubout.tape import written
 from rubout.training.data import Batches
 from rubout.types import ActionSpace, Sequences, Trajectories
+from tests.learners.group import members, split
 
 SPACE = ActionSpace(7, 5)
 
@@ -123,32 +123,6 @@ def test_it_learns_a_world_with_a_known_optimum():
     assert divergence() < 0.01
 
 
-class Member:
-    """One of several learners in threads: a `rubout.learner.Group`."""
-
-    def __init__(self, rank: int, slots: list[Tensor | None], barrier: threading.Barrier) -> None:
-        self.rank, self.size = rank, len(slots)
-        self._slots, self._barrier = slots, barrier
-
-    def sum(self, value: Tensor) -> Tensor:
-        self._slots[self.rank] = value.detach().clone()
-        self._barrier.wait()
-        total = torch.stack([slot for slot in self._slots if slot is not None]).sum(0)
-        self._barrier.wait()
-        return total
-
-    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        for parameter in parameters:
-            held = parameter.grad
-            parameter.grad = self.sum(torch.zeros_like(parameter) if held is None else held)
-
-
-def members(size: int) -> list[Member]:
-    slots: list[Tensor | None] = [None] * size
-    barrier = threading.Barrier(size, timeout=30)
-    return [Member(rank, slots, barrier) for rank in range(size)]
-
-
 def make(kind, config, group=None):
     return kind(policy(), config, context(group))
 
@@ -164,14 +138,6 @@ def psi(mixture: float, **options: object) -> PsiMLEConfig:
         network=network,
         **options,  # type: ignore[arg-type]
     )
-
-
-def split(whole: Trajectories | None, size: int) -> list[Trajectories | None]:
-    """Equal, contiguous parts."""
-    if whole is None:
-        return [None] * size
-    share = len(whole) // size
-    return [whole[rank * share : (rank + 1) * share] for rank in range(size)]
 
 
 @pytest.mark.parametrize("size", [2, 4])
@@ -209,3 +175,28 @@ def test_a_group_is_one_learner_on_the_joined_batch(kind, config, size):
             for ours, theirs in zip(module.parameters(), others, strict=True):
                 # By tensor: where gradients all but vanish, Adam makes steps of their rounding.
                 assert float((theirs - ours).detach().norm()) <= 1e-5 * float(ours.detach().norm())
+
+
+def test_the_learning_rate_rises_and_falls_and_goes_on_where_it_was() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    config = MLEConfig(lr=0.1, lr_warmup=3, lr_decay=4)
+    optimizer = torch.optim.Adam([weight], lr=config.lr)
+    rates = []
+    for step in range(9):
+        if step == 5:  # as a resumed run has it
+            saved = optimizer.state_dict()
+            optimizer = torch.optim.Adam([weight], lr=config.lr)
+            optimizer.load_state_dict(saved)
+        schedule(optimizer, config)
+        rates.append(optimizer.param_groups[0]["lr"])
+        weight.grad = torch.ones(2)
+        optimizer.step()
+    half = math.sqrt(0.5)
+    expected = [0.025, 0.05, 0.075, 0.1, (1 + half) / 20, 0.05, (1 - half) / 20, 0, 0]
+    assert rates == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+def test_without_a_schedule_the_learning_rate_stays() -> None:
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))], lr=0.3)
+    schedule(optimizer, MLEConfig(lr=0.1))
+    assert optimizer.param_groups[0]["lr"] == 0.3
