@@ -25,9 +25,8 @@ used again from a buffer, fewer of them than data, and scored anew.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -224,80 +223,60 @@ class SequenceMatch(MLE):
 
     def _match(self, update: int, data: Trajectories) -> dict[str, float]:
         """One step on beta L_BC + (1 - beta) L_SM."""
-        settings, group = self.settings, self.context.group
-        log_probs_BT, values_BS = self._score(data)
+        settings, group, count = self.settings, self.context.group, len(data)
+        typed = self._with_rollouts(update, data)
+        scores = self.policy.score(typed, {"log_probs", "values"})
+        log_probs_BT, values_BS = scores.log_probs_BT, scores.values_BS
+        assert log_probs_BT is not None
+        assert values_BS is not None
         if self._shift is None:
-            self._shift = self._centre(values_BS, data)
-        rewards = self._rewards(log_probs_BT, values_BS, data)
-        as_meant_BT = data.labels_BT == data.actions_BT
-        sums = {
-            "nll": -(rewards.weights_BT * log_probs_BT).sum(),
-            "penalty_data": self._penalties(rewards, as_meant_BT).sum(),
-            "penalty_model": log_probs_BT.new_zeros(()),
-        }
-        num_replayed = 0
-        if self.divergence.mixture:
-            replayed = self._buffer.take(update, group.rank * len(data), settings.stride)
-            num_replayed = len(replayed)
-            typed = self._rewards(*self._score(replayed), replayed)
-            sums["penalty_model"] = self._penalties(typed).sum()
-        weights = rewards.weights_BT.sum()
-        counts = torch.stack(
-            [
-                weights.double(),
-                weights.new_tensor(len(data), dtype=torch.float64),
-                weights.new_tensor(num_replayed, dtype=torch.float64),
-                data.num_actions_B.sum().double(),
-            ]
+            self._shift = self._centre(values_BS[:count, :-1], data)
+        rewards = implied_rewards(
+            log_probs_BT, values_BS, typed, settings.gamma, settings.terminal, self._shift
         )
-        total_weight, total_data, total_replayed, total_actions = group.sum(counts).float()
-        sums["penalty_model"] = sums["penalty_model"] * total_data / total_replayed.clamp(min=1)
-        means = {name: value / total_weight for name, value in sums.items()}
+        as_meant_BT = typed.labels_BT == typed.actions_BT
+        penalty_B = penalties(rewards, self.divergence, settings.alpha, settings.gamma, as_meant_BT)
+        weights_BT = rewards.weights_BT[:count]
+        sizes = [weights_BT.sum(), data.num_actions_B.sum(), count, len(typed) - count]
+        total_weight, total_actions, total_data, total_model = group.sum(
+            torch.stack([torch.as_tensor(size, device=penalty_B.device).double() for size in sizes])
+        ).float()
         on_data = 0.5 if self.divergence.mixture else 1.0
-        matching = (
-            means["nll"] + on_data * means["penalty_data"] + (1 - on_data) * means["penalty_model"]
-        )
-        ones_B = torch.ones_like(log_probs_BT[:, 0])
-        cloning = weighted_nll(log_probs_BT, data.num_actions_B, ones_B, total_actions)
+        nll = -(weights_BT * log_probs_BT[:count]).sum() / total_weight
+        data_penalty = penalty_B[:count].sum() / total_weight
+        model_penalty = penalty_B[count:].sum() * (total_data / total_model.clamp(min=1))
+        model_penalty = model_penalty / total_weight
+        matching = nll + on_data * data_penalty + (1 - on_data) * model_penalty
+        ones_B = torch.ones_like(penalty_B[:count])
+        cloning = weighted_nll(log_probs_BT[:count], data.num_actions_B, ones_B, total_actions)
         beta = self.beta(update)
         loss = beta * cloning + (1 - beta) * matching
         schedule(self.optimizer, self.config)
         norm = self.step(loss, self.optimizer, self.policy.parameters(), self.config.clip)
-        squares = (rewards.weights_BT * rewards.x_BT.square()).sum() / total_weight
-        start = (values_BS[:, 0] + self._shift).sum() / total_data
-        shown = {**means, "cloning": cloning, "value_start": start, "square": squares}
-        figures = group.sum(torch.stack([loss, *shown.values()])).tolist()
-        found = dict(zip(["loss", *shown], figures, strict=True))
-        found["reward_rms"] = math.sqrt(found.pop("square"))
-        return found | {"beta": beta, "gradient_norm": norm}
+        parts = {
+            "loss": loss,
+            "cloning": cloning,
+            "nll": nll,
+            "penalty_data": data_penalty,
+            "penalty_model": model_penalty,
+            "value_start": (values_BS[:count, 0] + self._shift).sum() / total_data,
+            "reward_square": (weights_BT * rewards.x_BT[:count].square()).sum() / total_weight,
+        }
+        figures = group.sum(torch.stack(list(parts.values()))).tolist()
+        return dict(zip(parts, figures, strict=True)) | {"beta": beta, "gradient_norm": norm}
 
-    def _score(self, trajectories: Trajectories) -> tuple[Tensor, Tensor]:
-        scores = self.policy.score(trajectories, {"log_probs", "values"})
-        assert scores.log_probs_BT is not None
-        assert scores.values_BS is not None
-        return scores.log_probs_BT, scores.values_BS
+    def _with_rollouts(self, update: int, data: Trajectories) -> Trajectories:
+        """The batch, and behind it what the buffer gives: they are scored in one pass."""
+        if not self.divergence.mixture:
+            return data
+        first_row = self.context.group.rank * len(data)
+        replayed = self._buffer.take(update, first_row, self.settings.stride)
+        return Trajectories.cat([data, replace(replayed, rewards_BT=None)])
 
-    def _rewards(
-        self, log_probs_BT: Tensor, values_BS: Tensor, trajectories: Trajectories
-    ) -> Rewards:
-        assert self._shift is not None
-        return implied_rewards(
-            log_probs_BT,
-            values_BS,
-            trajectories,
-            self.settings.gamma,
-            self.settings.terminal,
-            self._shift,
-        )
-
-    def _penalties(self, rewards: Rewards, counted_BT: Tensor | None = None) -> Tensor:
-        settings = self.settings
-        return penalties(rewards, self.divergence, settings.alpha, settings.gamma, counted_BT)
-
-    def _centre(self, values_BS: Tensor, data: Trajectories) -> float:
+    def _centre(self, values_BT: Tensor, data: Trajectories) -> float:
         """The shift of all logits under which data earn the neutral reward on the average."""
-        states = data.mask_BT
-        sums = torch.stack([values_BS[:, :-1][states].detach().sum(), states.sum()])
+        values = values_BT[:, : data.actions_BT.shape[1]][data.mask_BT].detach()
+        sums = torch.stack([values.sum(), values.new_tensor(len(values))])
         total, count = self.context.group.sum(sums.double()).tolist()
         neutral = self.divergence.neutral
         return float(neutral / (self.settings.alpha * (1 - self.settings.gamma)) - total / count)

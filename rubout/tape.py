@@ -181,9 +181,9 @@ def with_ends(space: ActionSpace, trajectories: Trajectories, tape: Tape) -> Tap
         trajectories: of B logs.
         tape: their replay.
     """
-    last_B1 = (trajectories.num_actions_B - 1).clamp(min=0).unsqueeze(1)
-    ended_B = trajectories.actions_BT.gather(1, last_B1).squeeze(1) == space.eos_id
-    ended_B = ended_B & (trajectories.num_actions_B > 0) & space.eos
+    steps = torch.arange(trajectories.actions_BT.shape[1], device=tape.states_BS.device)
+    is_last_BT = steps == trajectories.num_actions_B.unsqueeze(1) - 1
+    ended_B = (is_last_BT & (trajectories.actions_BT == space.eos_id) & space.eos).any(1)
     if not bool(ended_B.any()):
         return tape
     end_B1 = tape.states_BS[:, -1:]

@@ -1,4 +1,4 @@
-"""The tape against ten lines of Python, and against the spec's example."""
+"""The tape against ten lines of Python, and a worked example."""
 
 from typing import Any
 
@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rubout import tape as module
-from rubout.tape import Tape, blank, is_over, press, replay, survivors, visibility, written
+from rubout.tape import (
+    Tape,
+    blank,
+    is_over,
+    press,
+    replay,
+    survivors,
+    visibility,
+    with_ends,
+    written,
+)
 from rubout.types import ActionSpace, Sequences, Trajectories
 
 Log = tuple[list[int], list[int]]  # prompt, actions
@@ -169,7 +179,49 @@ def test_visibility(world: tuple[ActionSpace, list[Log]]) -> None:
     assert bool(seen.diagonal(dim1=1, dim2=2).all())
 
 
-def test_the_example_of_the_spec() -> None:
+@settings(max_examples=150, deadline=None)
+@given(world=worlds(), plain=st.booleans())
+def test_an_end_is_one_more_node(world: tuple[ActionSpace, list[Log]], plain: bool) -> None:
+    space, logs = world
+    if plain:
+        logs = [(prompt, just_text(space, prompt, log)) for prompt, log in logs]
+    trajectories = batch(logs)
+    before = replay(space, trajectories)
+    after = with_ends(space, trajectories, before)
+    assert after.linear == before.linear
+    assert after.path_BD is before.path_BD
+    ended = [space.eos and log[-1:] == [space.eos_id] for _, log in logs]
+    if not any(ended):
+        assert after is before
+        return
+    names = ("tokens_BN", "parents_BN", "depths_BN")
+    only_eos = [action == space.eos_id for action in range(space.size)]
+    legal, legal_before = space.mask(after.legality_BS), space.mask(before.legality_BS)
+    for row, (_, actions) in enumerate(logs):
+        nodes = 1 + int(before.depths_BN[row].count_nonzero())
+        for name in names:
+            old, new = getattr(before, name)[row], getattr(after, name)[row]
+            assert new[:nodes].equal(old[:nodes]), name
+            assert not bool(new[nodes + ended[row] :].any()), name
+        steps = len(actions) if ended[row] else None
+        assert after.states_BS[row, :steps].equal(before.states_BS[row, :steps])
+        assert legal[row, :steps].equal(legal_before[row, :steps])
+        if ended[row]:
+            above = int(before.states_BS[row, -1])
+            assert [int(getattr(after, name)[row, nodes]) for name in names] == [
+                space.start_id,
+                above,
+                int(before.depths_BN[row, above]) + 1,
+            ]
+            assert set(after.states_BS[row, steps:].tolist()) == {nodes}
+            assert all(state == only_eos for state in legal[row, steps:].tolist())
+            assert after.legality_BS.forbidden[row, steps:].eq(-1).all()
+    if after.linear:
+        rows, columns = (after.depths_BN > 0).nonzero(as_tuple=True)
+        assert after.parents_BN[rows, columns].equal(columns - 1)
+
+
+def test_a_worked_example() -> None:
     """BOS 1 2 <bk> 3 <bk> <bk> 4."""
     space = ActionSpace(5, 6, backspace=True)
     bk = space.backspace_id

@@ -2,16 +2,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from rubout.types import ActionSpace, Legality, Sequences, Trajectories
 
 
 def trajectories(
-    rows: list[list[int]], *, prompts: bool = False, rewards: bool = False
+    rows: list[list[int]], *, prompts: bool = False, rewards: bool = False, slips: bool = False
 ) -> Trajectories:
     """Every field says which row and action it belongs to."""
     actions = Sequences.of(rows)
     log_probs = -(actions.tokens_BL.float() + 1) * actions.mask_BL
+    intended = (actions.tokens_BL + 100) * actions.mask_BL
     return Trajectories(
         actions_BT=actions.tokens_BL,
         log_probs_BT=log_probs,
@@ -20,12 +22,14 @@ def trajectories(
         policy_version_B=actions.lengths_B + 10,
         prompts=Sequences.of([row[:1] for row in rows]) if prompts else None,
         rewards_BT=log_probs * 2 if rewards else None,
+        intended_BT=intended if slips else None,
     )
 
 
 def rows_of(batch: Trajectories) -> list[tuple[object, ...]]:
     """One tuple for each row, padding left out after a check that it is 0."""
-    for values in (batch.actions_BT, batch.log_probs_BT, batch.rewards_BT):
+    values: Tensor | None
+    for values in (batch.actions_BT, batch.log_probs_BT, batch.rewards_BT, batch.intended_BT):
         assert values is None or not bool(values.masked_fill(batch.mask_BT, 0).any())
     prompts = [None] * len(batch) if batch.prompts is None else batch.prompts.lists()
     rewards = batch.log_probs_BT if batch.rewards_BT is None else batch.rewards_BT
@@ -37,6 +41,7 @@ def rows_of(batch: Trajectories) -> list[tuple[object, ...]]:
             int(batch.policy_version_B[row]),
             prompts[row],
             rewards[row, :count].tolist(),
+            batch.labels_BT[row, :count].tolist(),
         )
         for row, count in enumerate(batch.num_actions_B.tolist())
     ]
@@ -46,15 +51,26 @@ row_lists = st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_si
 
 
 @settings(max_examples=60, deadline=None)
-@given(one=row_lists, other=row_lists, prompts=st.booleans(), rewards=st.booleans())
+@given(
+    one=row_lists,
+    other=row_lists,
+    prompts=st.booleans(),
+    rewards=st.booleans(),
+    slips=st.tuples(st.booleans(), st.booleans()),
+)
 def test_slices_undo_cat(
-    one: list[list[int]], other: list[list[int]], prompts: bool, rewards: bool
+    one: list[list[int]],
+    other: list[list[int]],
+    prompts: bool,
+    rewards: bool,
+    slips: tuple[bool, bool],
 ) -> None:
-    first = trajectories(one, prompts=prompts, rewards=rewards)
-    second = trajectories(other, prompts=prompts, rewards=rewards)
+    first = trajectories(one, prompts=prompts, rewards=rewards, slips=slips[0])
+    second = trajectories(other, prompts=prompts, rewards=rewards, slips=slips[1])
     both = Trajectories.cat([first, second])
     assert len(both) == len(one) + len(other)
     assert (both.prompts is None, both.rewards_BT is None) == (not prompts, not rewards)
+    assert (both.intended_BT is None) == (not any(slips)), "slips in one part are slips in all"
     assert rows_of(both) == rows_of(first) + rows_of(second)
     assert rows_of(both[: len(one)]) == rows_of(first)
     assert rows_of(both[torch.arange(len(both)) >= len(one)]) == rows_of(second)
@@ -67,6 +83,37 @@ def test_cat_refuses_a_mixture() -> None:
     for field in ("prompts", "rewards"):
         with pytest.raises(ValueError, match="either all trajectories have prompts"):
             Trajectories.cat([trajectories([[1]]), trajectories([[1]], **{field: True})])
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=row_lists, rewards=st.booleans(), slips=st.booleans())
+def test_trimmed_drops_columns_that_are_padding_in_every_row(
+    rows: list[list[int]], rewards: bool, slips: bool
+) -> None:
+    batch = trajectories(rows, prompts=True, rewards=rewards, slips=slips)
+    wider = trajectories([[1] * 7], prompts=True, rewards=rewards, slips=slips)
+    wide = Trajectories.cat([batch, wider])[:-1]
+    assert wide.actions_BT.shape[1] == 7
+    for some in (wide, wide[:1]):
+        trimmed = some.trimmed()
+        widest = max(len(row) for row in rows[: len(some)])
+        widths = [
+            values.shape[1]
+            for values in (trimmed.actions_BT, trimmed.log_probs_BT, trimmed.rewards_BT)
+            if values is not None
+        ]
+        assert set(widths) == {widest}
+        assert trimmed.labels_BT.shape == trimmed.actions_BT.shape
+        assert (trimmed.intended_BT is None) == (not slips)
+        assert rows_of(trimmed) == rows_of(some)
+        assert trimmed.prompts is some.prompts
+
+
+def test_labels_are_actions_unless_something_else_was_meant() -> None:
+    plain, slipped = trajectories([[1, 2]]), trajectories([[1, 2]], slips=True)
+    assert plain.labels_BT is plain.actions_BT
+    assert slipped.labels_BT.tolist() == [[101, 102]]
+    assert slipped.actions_BT.tolist() == [[1, 2]]
 
 
 @settings(max_examples=30, deadline=None)

@@ -28,7 +28,8 @@ class EvaluateOptions:
     """Best by validation NLL, or the newest (default: the one that stands for its learner: the
     newest where likelihood is not what it optimises)."""
     num_samples: int = 2000
-    """Sequences drawn from each row for NLL oracle; most prompts for a task's own score."""
+    """Sequences drawn from each row for NLL oracle and for the figures of the backspace; most
+    prompts for a task's own score."""
     temperature: float = 1.0
     """Divides the model's logits, in sampling and in scoring alike."""
     seed: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,6 +35,8 @@ class GenerateOptions:
     """The same seed gives the same sequences."""
     prompt: str | None = None
     """What every sequence starts with; it cannot be rubbed out."""
+    prefix: str | None = None
+    """What has been typed after the prompt when the policy goes on; it can be rubbed out."""
     out: Path | None = None
     """File to write; default: stdout."""
     trace: bool = False
@@ -57,17 +60,21 @@ def run(argv: list[str]) -> int:
     torch.set_num_threads(options.threads)
     folder = RunFolder.existing(options.run.resolve())
     codec = folder.codec()
-    prompts = repeated(
-        options.prompt,
-        options.num,
-        codec,
-        folder.space(),
+    given = partial(
+        repeated,
+        num=options.num,
+        codec=codec,
+        space=folder.space(),
         unknown=options.unknown,
         advice="; with --unknown they become the token for unknown words",
     )
+    prompts = given(options.prompt)
+    prefixes = given(options.prefix, option="--prefix", after=prompts)
     policy, _ = show.trained_policy(folder, folder.config(), options.checkpoint, options.device)
     suppress = () if options.unknown else show.unknown(codec)
-    drawn = draw(policy, options.num, options.seed, prompts, options.temperature, suppress)
+    drawn = draw(
+        policy, options.num, options.seed, prompts, options.temperature, suppress, prefixes
+    )
     records = sample_records(policy, codec, drawn)
     if options.trace:
         lines = [json.dumps(record, ensure_ascii=False) for record in records]

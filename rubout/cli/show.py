@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rubout.evaluation import trace
+from rubout.evaluation import backspaces, trace
 from rubout.evaluation.evaluate import Row, draw, evaluate, head, sample_records
 from rubout.evaluation.nll import Estimate
 from rubout.evaluation.trace import Piece
@@ -134,6 +134,7 @@ def unknown(codec: Codec) -> tuple[int, ...]:
 def table(rows: list[Row], task: Task) -> None:
     """Figures with standard errors, model beside references."""
     names = list(dict.fromkeys(name for row in rows for name in row.figures))
+    names = [name for name in names if name not in backspaces.TITLES]
     print(f"\non {len(task.split('test')):,} test sequences; ± is a standard error")
     shown = Table()
     shown.add_column("")
@@ -149,8 +150,32 @@ def table(rows: list[Row], task: Task) -> None:
             if name == "nll_test":
                 cells.append("" if estimate is None else _perplexity(estimate.mean))
         shown.add_row(*cells)
-    Console(width=None if Console().is_terminal else 100).print(shown)
+    _print_table(shown)
     print("NLL: nats per action, <eos> included; lower is better.")
+    _backspace_table(rows)
+
+
+def _backspace_table(rows: list[Row]) -> None:
+    """A line for each figure on the backspace, for the policies that have one."""
+    users = [row for row in rows if row.figures.keys() & backspaces.TITLES.keys()]
+    if not users:
+        return
+    shown = Table()
+    for heading in ("backspaces", *(row.name for row in users), "what it is"):
+        shown.add_column(heading)
+    for name, (title, meaning) in backspaces.TITLES.items():
+        found = [row.figures.get(name) for row in users]
+        if any(found):
+            shown.add_row(title, *(_cell(estimate) for estimate in found), meaning)
+        if name == "nll_test_without":
+            cells = ["" if one is None else _perplexity(one.mean) for one in found]
+            shown.add_row("perplexity without", *cells, "the same as a perplexity")
+    print()
+    _print_table(shown)
+
+
+def _print_table(shown: Table) -> None:
+    Console(width=None if Console().is_terminal else 100).print(shown)
 
 
 def counted(number: int, thing: str) -> str:

@@ -42,6 +42,8 @@ class WatchOptions:
     """The same seed gives the same sequences."""
     prompt: str | None = None
     """What every sequence starts with; it cannot be rubbed out."""
+    prefix: str | None = None
+    """What has been typed after the prompt when the policy goes on; it can be rubbed out."""
     checkpoint: Literal["best", "last"] | None = None
     """Best by validation NLL, or the newest (default: the one that stands for its learner: the
     newest where likelihood is not what it optimises)."""
@@ -62,9 +64,16 @@ def run(argv: list[str]) -> int:
     folder = RunFolder.existing(options.run.resolve())
     codec, space = folder.codec(), folder.space()
     prompts = repeated(options.prompt, options.num, codec, space)
+    prefixes = repeated(options.prefix, options.num, codec, space, option="--prefix", after=prompts)
     policy, _ = show.trained_policy(folder, folder.config(), options.checkpoint, options.device)
     drawn = draw(
-        policy, options.num, options.seed, prompts, options.temperature, show.unknown(codec)
+        policy,
+        options.num,
+        options.seed,
+        prompts,
+        options.temperature,
+        show.unknown(codec),
+        prefixes,
     )
     play(Console(), codec, space, drawn, options.speed)
     return 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from rubout.evaluation import backspaces
 from rubout.evaluation.nll import Estimate, log_likelihoods, mean_of, nll, per_action
 from rubout.evaluation.references import uniform, unigram
 from rubout.policy import Policy
@@ -25,7 +26,8 @@ class Row:
 
     Attributes:
         name: of the policy.
-        figures: `nll_test` and `nll_oracle` in nats per action, a task's own scores as shares.
+        figures: `nll_test` and `nll_oracle` in nats per action, a task's own scores as shares, and
+            those of `rubout.evaluation.backspaces` where the policy has one.
     """
 
     name: str
@@ -49,7 +51,8 @@ def evaluate(
     Args:
         policy: on any device.
         task: its test split is scored; its training split counts unigrams.
-        num_samples: sequences drawn from each row for NLL_oracle and for the task's own score.
+        num_samples: sequences drawn from each row for NLL_oracle, for the task's own score and for
+            the figures of the backspace.
         max_sequences: most test sequences; 0: all.
         seed: of the samples.
         temperature: of the first row, in sampling and in scoring alike.
@@ -76,8 +79,12 @@ def figures(
     seed: int,
     temperature: float = 1.0,
 ) -> dict[str, Estimate]:
-    """NLL_test; NLL_oracle where the truth is known; the task's own score where it has one."""
+    """NLL_test; NLL_oracle where the truth is known; the task's own score where it has one.
+
+    A policy with a backspace has figures on that as well, of the same draws.
+    """
     found = {"nll_test": nll(policy, test, temperature=temperature)}
+    drawn = None
     if task.oracle() is not None:
         drawn = draw(policy, num_samples, seed, temperature=temperature)
         found["nll_oracle"] = nll_oracle(policy, task, drawn)
@@ -86,6 +93,11 @@ def figures(
         drawn = draw(policy, len(asked), seed, asked.prompts, temperature)
         for name, values_B in task.score(drawn, continuations(task, asked)).items():
             found[name] = mean_of(values_B)
+    if policy.space.backspace:
+        if drawn is None:
+            drawn = draw(policy, num_samples, seed, temperature=temperature)
+        found |= backspaces.of_samples(policy.space, drawn)
+        found |= backspaces.of_test_data(policy, task, test, temperature)
     return found
 
 

@@ -28,10 +28,10 @@ class Estimate:
 
 
 @torch.no_grad()
-def log_likelihoods(
+def log_probs(
     policy: Policy, trajectories: Trajectories, batch_size: int = 256, temperature: float = 1.0
 ) -> Tensor:
-    """The log-probability of each action log, float64 [B], on the CPU; dropout off."""
+    """The log-probability of each action, float32 [B, T], on the CPU; dropout off."""
     device = next(policy.parameters()).device
     training = policy.training
     policy.eval()
@@ -40,9 +40,17 @@ def log_likelihoods(
         batch = trajectories[first : first + batch_size].to(device)
         scores = policy.score(batch, {"log_probs"}, temperature).log_probs_BT
         assert scores is not None
-        parts.append(scores.sum(1, dtype=torch.float64).cpu())
+        parts.append(scores.cpu())
     policy.train(training)
     return torch.cat(parts)
+
+
+def log_likelihoods(
+    policy: Policy, trajectories: Trajectories, batch_size: int = 256, temperature: float = 1.0
+) -> Tensor:
+    """The log-probability of each action log, float64 [B], on the CPU; dropout off."""
+    scores_BT = log_probs(policy, trajectories, batch_size, temperature)
+    return scores_BT.sum(1, dtype=torch.float64)
 
 
 def per_action(totals_B: Tensor, num_actions_B: Tensor) -> Estimate:

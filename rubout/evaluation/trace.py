@@ -83,6 +83,7 @@ def pieces(codec: Codec, space: ActionSpace, prompt: list[int], actions: list[in
 
     For words, characters and ids the pieces that are not struck are, joined, the text of what was
     left. Bytes of a character may be typed one by one; such a piece is what its token is alone.
+    A first word that was struck ends with the space before the word that replaced it.
 
     Args:
         codec: of the run.
@@ -91,7 +92,7 @@ def pieces(codec: Codec, space: ActionSpace, prompt: list[int], actions: list[in
         actions: token ids and specials, the illegal ones included.
     """
     found = [Piece(codec.decode(prompt), struck=False, prompt=True)] if prompt else []
-    typed: list[tuple[int, int]] = []  # of every token that stands: its id and its piece
+    places: list[int] = []  # in `found`, of every typed token that stands
     last = -1  # the token typed before
     for before, after in pairwise(standing(space, prompt, actions)):
         if len(after) > len(before):
@@ -99,11 +100,11 @@ def pieces(codec: Codec, space: ActionSpace, prompt: list[int], actions: list[in
             if not before and found:
                 gap = _between(codec, last, token)
                 found[-1] = replace(found[-1], text=found[-1].text + gap)
-            typed.append((token, len(found)))
+            places.append(len(found))
             found.append(Piece(_added(codec, before, after), struck=False))
             last = token
         elif len(after) < len(before):
-            _, place = typed.pop()
+            place = places.pop()
             found[place] = replace(found[place], struck=True)
     return found
 

@@ -33,6 +33,8 @@ def pack(trajectories: Trajectories, num_actions: int) -> Packed:
         packed["prompt_lengths"] = trajectories.prompts.lengths_B.cpu().numpy().astype(np.int32)
     if trajectories.rewards_BT is not None:
         packed["rewards"] = trajectories.rewards_BT.cpu().numpy()
+    if trajectories.intended_BT is not None:
+        packed["intended"] = trajectories.intended_BT.cpu().numpy().astype(small)
     return packed
 
 
@@ -55,6 +57,7 @@ def unpack(packed: Mapping[str, np.ndarray]) -> Trajectories:
         policy_version_B=tensor("policy_version", torch.int64),
         prompts=prompts,
         rewards_BT=tensor("rewards", torch.float32) if "rewards" in packed else None,
+        intended_BT=tensor("intended", torch.int64) if "intended" in packed else None,
     )
 
 

@@ -36,6 +36,9 @@ def gather(group: Group, part: Trajectories, width: int) -> Trajectories:
     if prompts is not None:
         prompts = Sequences(whole(prompts.tokens_BL, width), whole(prompts.lengths_B))
     rewards = part.rewards_BT
+    # Slips may be in one part and not in another: all must send the same tensors.
+    slips = torch.tensor(int(part.intended_BT is not None), device=part.actions_BT.device)
+    slipped = bool(group.sum(slips) > 0)
     return Trajectories(
         actions_BT=whole(part.actions_BT, width),
         log_probs_BT=whole(part.log_probs_BT, width),
@@ -44,4 +47,5 @@ def gather(group: Group, part: Trajectories, width: int) -> Trajectories:
         policy_version_B=whole(part.policy_version_B),
         prompts=prompts,
         rewards_BT=None if rewards is None else whole(rewards, width),
+        intended_BT=whole(part.labels_BT, width) if slipped else None,
     ).trimmed()

@@ -160,11 +160,18 @@ def check(config: TrainConfig, task: Task) -> None:
     """
     config.check_learner()
     try:
-        build_learner(config, task, Alone(), torch.device("cpu"))
+        build_learner(config, task, _Planned(config.learner_workers), torch.device("cpu"))
         if config.reward:
             build_reward(config.reward, action_space(config, task))
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+class _Planned(Alone):
+    """The first learner of a group that has not begun, or the only one."""
+
+    def __init__(self, workers: int) -> None:
+        self.size = max(workers, 1)
 
 
 def uses_rollouts(config: TrainConfig) -> bool:

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from rubout import __version__
+from rubout.evaluation.backspaces import TITLES
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("train", "evaluate", "generate", "watch", "doctor")
@@ -263,11 +264,12 @@ def test_a_run_with_a_backspace(rubout, train):
     run = train("backspace", "--env.backspace")
     space = json.loads((run / "vocabulary.json").read_text())["space"]
     assert space["backspace"]
-    ended = rubout("generate", run, "--num", 40, "--trace")
+    # Nearly uniform: an untrained backspace is rare.
+    ended = rubout("generate", run, "--num", 40, "--temperature", 50, "--trace")
     records = [json.loads(line) for line in ended.out.splitlines()]
     backspace = space["num_tokens"] + 1
     rubbed = [record for record in records if backspace in record["actions"]]
-    assert rubbed, "an untrained policy rubs out now and then"
+    assert rubbed
     for record in records:
         left: list[int] = []
         for action in record["actions"]:
@@ -277,6 +279,29 @@ def test_a_run_with_a_backspace(rubout, train):
                 left.append(action)
         assert len(record["text"].split()) == len(left)
     assert rubout("evaluate", run, "--json").code == 0
+
+
+def test_a_run_with_a_backspace_has_figures_on_it(rubout, train):
+    run = train("rubs", "--env.backspace")
+    value = json.loads(rubout("evaluate", run, "--json", "--num-samples", 50).out)
+    model, *references = value["rows"]
+    always = TITLES.keys() - {"backspace_run", "redo_rate"}  # of deletions, if there are any
+    assert always <= model.keys()
+    assert model["backspace_rate"]["count"] == 50
+    assert not any(TITLES.keys() & row.keys() for row in references)
+    main, mine = rubout("evaluate", run).out.split("┃ backspaces")
+    (line,) = (line for line in main.splitlines() if "│ model" in line)
+    assert line.count("│") == 4, "more than NLL test and perplexity"
+    for title, meaning in (TITLES[name] for name in always):
+        assert title in mine
+        assert meaning in mine
+    assert "perplexity without" in mine
+
+
+def test_a_run_without_a_backspace_has_no_figures_on_it(rubout, run):
+    value = json.loads(rubout("evaluate", run, "--json", "--num-samples", 50).out)
+    assert not any(TITLES.keys() & row.keys() for row in value["rows"])
+    assert "what it is" not in rubout("evaluate", run).out
 
 
 def test_psi_mle_trains(rubout, train):

@@ -112,6 +112,7 @@ def test_on_a_terminal_the_tape_is_shown_after_every_key(terminal, naps):
     assert naps == [0.25] * (6 + 4)
     assert re.search(r"two\x1b\[[0-9;]*9;?[0-9;]*m men\x1b\[0m man", raw), "not struck through"
     assert raw.count("\x1b[?25l") == raw.count("\x1b[?25h") == 2, "the cursor comes back"
+    assert raw.count("\x1b[1A\x1b[2K") == 2, "the tape is still there beside its trace"
 
 
 def test_at_once_means_that_nothing_moves(terminal, naps):
@@ -170,6 +171,15 @@ def test_bad_input_is_one_line(rubout, trained, words):
     assert "--unknown" not in out.err, "watch has no such option"
 
 
+def test_generate_says_what_becomes_of_unknown_words(rubout, trained):
+    out = rubout("generate", trained, "--prompt", "the quixotry")
+    assert out.err.endswith(
+        "--prompt has words that the run does not know: quixotry; "
+        "with --unknown they become the token for unknown words\n"
+    )
+    assert rubout("generate", trained, "--prompt", "the quixotry", "--unknown").code == 0
+
+
 def test_a_folder_without_a_run(rubout, tmp_path):
     out = rubout("watch", tmp_path)
     assert out.code == 2
@@ -211,6 +221,7 @@ def test_traces_prefer_what_was_mended(terminal):
     assert "~~" not in written(terminal)
     assert "struck through" in written(terminal)
     assert written(terminal).count("\x1b[") == 4
+    assert written(terminal).splitlines()[2].startswith("  two\x1b[")
 
 
 def test_traces_say_so_where_nothing_was_rubbed_out():

@@ -1,5 +1,7 @@
 """Trajectories and weights as arrays, and back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,10 @@ from rubout.types import ActionSpace, Trajectories
 def logs(num_tokens: int, *, full: bool) -> Trajectories:
     space = ActionSpace(num_tokens, 5, backspace=True)
     plain = random_logs(space, 7, 1, with_prompts=full)
-    rewards = torch.randn(plain.actions_BT.shape) if full else None
-    fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
-    return Trajectories(**fields | {"rewards_BT": rewards})
+    if not full:
+        return plain
+    rewards, intended = torch.randn(plain.actions_BT.shape), plain.actions_BT.flip(1)
+    return replace(plain, rewards_BT=rewards, intended_BT=intended)
 
 
 def flat(trajectories: Trajectories) -> list[torch.Tensor]:
@@ -38,6 +41,7 @@ def test_round_trip(num_tokens: int, full: bool) -> None:
         assert one.equal(other)
     assert (received.prompts is not None) is full
     assert (received.rewards_BT is not None) is full
+    assert (received.intended_BT is not None) is full
 
 
 def test_actions_are_as_small_as_they_may_be() -> None:
