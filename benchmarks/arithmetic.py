@@ -2,10 +2,11 @@
 
     python -m benchmarks.arithmetic --scale smoke|cpu|full [--jobs 2] [--out DIR]
 
-Every run is `rubout train --task arithmetic --policy transformer ...`; all have the same network,
-data, batches and number of updates, and differ in the objective, the backspace and the slips in
-the data. The last checkpoint of each is evaluated at the temperature of its best exact match on
-the validation questions: MLE is tuned as everybody else is. Then, besides exact match on the test
+Every run is `rubout train --task arithmetic --policy transformer ...`. For each seed a network is
+trained by MLE first; from there every objective goes on (`--init`) for the same number of updates,
+on the same batches, MLE as well: they differ in the objective, the backspace and the slips in the
+data. The last checkpoint of each is evaluated at the temperature of its best exact match on the
+validation questions: MLE is tuned as everybody else is. Then, besides exact match on the test
 questions,
 
 - wrong digit: the model is handed the beginning of the right answer with a wrong digit at its end,
@@ -46,13 +47,15 @@ class Cell:
     backspace: bool
     noise: float = 0.0
     kind: str = "plausible"
+    alpha: float = 0.01
 
     @property
     def name(self) -> str:
         """As the table has it."""
         keys = "backspace" if self.backspace else "none"
         slips = f"{self.noise:g} {self.kind}" if self.noise else "no slips"
-        return f"{self.learner}, {keys}, {slips}"
+        alpha = f" {self.alpha:g}" if self.alpha != Cell.alpha else ""
+        return f"{self.learner}{alpha}, {keys}, {slips}"
 
     def words(self) -> list[str]:
         """What makes `rubout train` train it."""
@@ -60,7 +63,7 @@ class Cell:
         words = ["--learner", learner]
         if learner == "sequence_match":
             divergence = {"chi2": "chi2", "mixture": "chi2-mixture"}[self.learner]
-            words += ["--learner.divergence", divergence]
+            words += ["--learner.divergence", divergence, "--learner.alpha", str(self.alpha)]
         if self.backspace:
             words += ["--env.backspace"]
         if learner != "mle":
@@ -75,6 +78,7 @@ MATTER = (
     Cell("mixture", backspace=True, noise=0.03),
     Cell("mixture", backspace=True),
     Cell("chi2", backspace=True, noise=0.03),
+    Cell("mixture", backspace=True, noise=0.03, alpha=1.0),
 )
 GRID = (
     BASELINE,
@@ -94,6 +98,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "task": {"train": 64, "validation": 16, "test": 16},
         "learner": {"lr": 0.001},
         "match": {"bc_updates": 4, "anneal_updates": 2, "sample_every": 2},
+        "pretraining": 4,
         "updates": 8,
         "seeds": 2,
         "cells": MATTER[:3],
@@ -103,8 +108,9 @@ SCALES: dict[str, dict[str, Any]] = {
         "policy": {"layers": 2, "width": 128},
         "task": {},
         "learner": {"lr": 0.001, "lr_warmup": 100},
-        "match": {"bc_updates": 750, "anneal_updates": 250},
-        "updates": 1500,
+        "match": {"bc_updates": 150, "anneal_updates": 100},
+        "pretraining": 1500,
+        "updates": 750,
         "seeds": 3,
         "cells": MATTER,
         "temperatures": (1.0, 0.7, 0.4, 0.1),
@@ -112,9 +118,10 @@ SCALES: dict[str, dict[str, Any]] = {
     "full": {
         "policy": {"layers": 8, "width": 256, "heads": 8, "dropout": 0.1},
         "task": {},
-        "learner": {"lr": 0.0003, "lr_warmup": 2000, "lr_decay": 18000},
-        "match": {"bc_updates": 10000, "anneal_updates": 2000},
-        "updates": 20000,
+        "learner": {"lr": 0.0003, "lr_warmup": 500},
+        "match": {"bc_updates": 2000, "anneal_updates": 2000},
+        "pretraining": 10000,
+        "updates": 10000,
         "seeds": 3,
         "cells": GRID,
         "temperatures": (1.0, 0.7, 0.4, 0.1),
@@ -124,13 +131,14 @@ COLUMNS = ("exact match", "deleted at once", "wrong digit, ends right", "right d
 MORE = ("temperature", "exact match T=1", "deletions per key", "NLL test")
 
 
-def command(scale: dict[str, Any], cell: Cell, seed: int) -> list[str]:
-    """The options of one training run."""
-    quarter = max(scale["updates"] // 4, 1)
-    run = {"seed": seed, "updates": scale["updates"], "samples": 0}
+def command(scale: dict[str, Any], cell: Cell, seed: int, start: Path | None) -> list[str]:
+    """The options of one training run, from a pretrained one or from nothing."""
+    updates = scale["pretraining"] if start is None else scale["updates"]
+    quarter = max(updates // 4, 1)
+    run = {"seed": seed, "updates": updates, "samples": 0}
     run |= {"evaluate_every": quarter, "checkpoint_every": quarter}
     words = ["--task", "arithmetic", "--policy", "transformer", *cell.words()]
-    words += options_of("", run)
+    words += options_of("", run) + ([] if start is None else ["--init", str(start)])
     words += options_of("policy.", scale["policy"]) + options_of("task.", scale["task"])
     words += options_of("learner.", scale["learner"])
     if cell.learner in ("chi2", "mixture"):
@@ -202,17 +210,24 @@ def main() -> None:
     torch.set_num_threads(1)
     began = time.perf_counter()
 
+    starts = {seed: out / f"pretrained-seed{seed}" for seed in range(scale["seeds"])}
+    train_all(
+        {path: command(scale, BASELINE, seed, None) for seed, path in starts.items()}, options.jobs
+    )
     folders = {
         (cell, seed): out / f"{cell.name.replace(', ', '-').replace(' ', '_')}-seed{seed}"
         for seed in range(scale["seeds"])
         for cell in scale["cells"]
     }
-    train_all({path: command(scale, *run) for run, path in folders.items()}, options.jobs)
+    train_all(
+        {path: command(scale, cell, seed, starts[seed]) for (cell, seed), path in folders.items()},
+        options.jobs,
+    )
 
     results: dict[Cell, list[dict[str, float]]] = {cell: [] for cell in scale["cells"]}
     for (cell, _), path in folders.items():
         folder = RunFolder(path)
-        policy, _ = trained_policy(folder, folder.config())
+        policy, _ = trained_policy(folder, folder.config(), "last")
         results[cell].append(figures(policy, setup.build_task(folder.config()), scale))
     report(results, options.scale, scale, time.perf_counter() - began)
     if options.json:
@@ -230,7 +245,7 @@ def report(
         [cell.name, *(interval([run[column] for run in runs]) for column in columns)]
         for cell, runs in results.items()
     ]
-    about = f"scale {name}, {scale['updates']:,} updates"
+    about = f"scale {name}, {scale['pretraining']:,} updates of MLE, then {scale['updates']:,}"
     print_table(
         f"arithmetic, {about}: mean over {scale['seeds']} seeds ± half a 95% interval",
         ["objective, keyboard, slips", *columns],

@@ -175,7 +175,7 @@ def report(
 def _config(scale: dict[str, Any], out: Path) -> Any:
     from rubout.cli.train import read_options
 
-    return read_options(["--out", str(out / "unused"), *command(scale, 1.0, 0)])[2]
+    return read_options(["--out", str(out / "unused"), *command(scale, 1.0, 0)])[1]
 
 
 if __name__ == "__main__":

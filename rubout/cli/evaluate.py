@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from rubout.cli import show
+from rubout.cli import show, tables
 from rubout.cli.parse import parse
 from rubout.errors import UserError
 from rubout.evaluation.evaluate import evaluate
@@ -38,6 +38,8 @@ class EvaluateOptions:
     """Where the policy runs, wherever it was trained."""
     threads: int = 1
     """CPU threads."""
+    baseline: Path | None = None
+    """A RUN on the same task, for a row beside this one's."""
     json: bool = False
     """Print one JSON document and nothing else."""
 
@@ -54,17 +56,22 @@ def run(argv: list[str]) -> int:
     task = setup.build_task(config)
     if task.codec.fingerprint != folder.codec().fingerprint:
         raise UserError(f"the task's data have changed: not the vocabulary {folder.path} learned")
+    baselines = {}
+    if options.baseline is not None:
+        other = show.baseline(options.baseline, task)
+        baselines = show.row_of(other, options.device)
     rows = evaluate(
         policy,
         task,
         num_samples=options.num_samples,
         seed=options.seed,
         temperature=options.temperature,
+        baselines=baselines,
     )
     value = show.write_evaluation(folder, path, rows, options.num_samples, options.temperature)
     if options.json:
         print(json.dumps(value))
     else:
         print(f"{path}")
-        show.table(rows, task)
+        tables.show(rows, task)
     return 0

@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from rubout.evaluation import backspaces, trace
+from rubout.cli import tables, traces
+from rubout.cli.traces import counted
+from rubout.errors import UserError
 from rubout.evaluation.evaluate import Row, draw, evaluate, head, sample_records
-from rubout.evaluation.nll import Estimate
-from rubout.evaluation.trace import Piece
 from rubout.files import write_json
 from rubout.options import build_policy
 from rubout.policy import Policy
 from rubout.rollout.source import Losses
 from rubout.task import Codec, Task
-from rubout.training import setup
+from rubout.training import checkpoint, setup
 from rubout.training.checkpoint import RunState
 from rubout.training.config import TrainConfig
 from rubout.training.run_folder import RunFolder
-from rubout.types import ActionSpace, Trajectories
+from rubout.types import Trajectories
 
-_TITLES = {
-    "nll_test": "NLL test",
-    "nll_oracle": "NLL oracle",
-    "exact_match": "exact match",
-}
 _NUM_SAMPLES = 2000
 _SHOWN_SAMPLES = 10
 _TRACED_SAMPLES = 200
-_SHOWN_TRACES = 5
 
 
 def heading(config: TrainConfig, task: Task, folder: RunFolder, device: torch.device) -> None:
@@ -94,21 +83,49 @@ def trained_policy(
     return policy.to(setup.torch_device(device)), path
 
 
-def final_evaluation(
-    folder: RunFolder, config: TrainConfig, task: Task
-) -> tuple[list[Row], list[dict[str, Any]]]:
-    """The best checkpoint on the whole test split; writes evaluation.json.
+def baseline(path: Path, task: Task) -> RunFolder:
+    """A run to be compared with.
 
-    Returns:
-        the table, and a few samples.
+    Raises:
+        UserError: there is none, or it is of another vocabulary.
     """
+    folder = RunFolder.existing(path.resolve())
+    if folder.codec().fingerprint != task.codec.fingerprint:
+        raise UserError(f"--baseline {path} is of another vocabulary: its NLL cannot be compared")
+    checkpoint.verify(checkpoint.last(folder.checkpoints))
+    return folder
+
+
+def row_of(folder: RunFolder, device: str) -> dict[str, Policy]:
+    """A run's policy, by the name of its row."""
+    config = folder.config()
+    policy, _ = trained_policy(folder, config, device=device)
+    return {f"{config.learner} ({_short(folder.path)})": policy}
+
+
+def results(
+    folder: RunFolder, config: TrainConfig, task: Task, other: RunFolder | None = None
+) -> None:
+    """What was trained, on the whole test split, beside a baseline; writes evaluation.json."""
     policy, path = trained_policy(folder, config, device=config.device)
-    rows = evaluate(policy, task, num_samples=_NUM_SAMPLES, seed=config.seed)
+    baselines = {} if other is None else row_of(other, config.device)
+    rows = evaluate(policy, task, _NUM_SAMPLES, seed=config.seed, baselines=baselines)
     write_evaluation(folder, path, rows, _NUM_SAMPLES, 1.0)
-    prompts = head(task.split("test"), _SHOWN_SAMPLES).prompts
-    count = _SHOWN_SAMPLES if prompts is None else len(prompts)
-    drawn = draw(policy, count, config.seed, prompts, suppress=unknown(task.codec))
-    return rows, sample_records(policy, task.codec, drawn)
+    tables.show(rows, task)
+    for name, typist in {**baselines, config.learner: policy}.items():
+        drawn = _for_a_reader(typist, config, task, _SHOWN_SAMPLES)
+        texts = [record["text"] for record in sample_records(typist, task.codec, drawn)]
+        print(f"\n{len(texts)} samples of {name}:", *texts, sep="\n  ")
+    if policy.space.backspace:
+        drawn = _for_a_reader(policy, config, task, _TRACED_SAMPLES)
+        traces.show(drawn, task.codec, policy.space)
+
+
+def _for_a_reader(policy: Policy, config: TrainConfig, task: Task, count: int) -> Trajectories:
+    """Samples without the token for unknown words, after the first prompts of the test split."""
+    prompts = head(task.split("test"), count).prompts
+    number = count if prompts is None else len(prompts)
+    return draw(policy, number, config.seed, prompts, suppress=unknown(task.codec))
 
 
 def write_evaluation(
@@ -129,128 +146,6 @@ def write_evaluation(
 def unknown(codec: Codec) -> tuple[int, ...]:
     """What is never generated for a reader: the token for unknown words."""
     return () if codec.unknown_id is None else (codec.unknown_id,)
-
-
-def table(rows: list[Row], task: Task) -> None:
-    """Figures with standard errors, model beside references."""
-    names = list(dict.fromkeys(name for row in rows for name in row.figures))
-    names = [name for name in names if name not in backspaces.TITLES]
-    print(f"\non {len(task.split('test')):,} test sequences; ± is a standard error")
-    shown = Table()
-    shown.add_column("")
-    for name in names:
-        shown.add_column(_TITLES.get(name, name), justify="right")
-        if name == "nll_test":
-            shown.add_column("perplexity", justify="right")
-    for row in rows:
-        cells = [row.name]
-        for name in names:
-            estimate = row.figures.get(name)
-            cells.append(_cell(estimate))
-            if name == "nll_test":
-                cells.append("" if estimate is None else _perplexity(estimate.mean))
-        shown.add_row(*cells)
-    _print_table(shown)
-    print("NLL: nats per action, <eos> included; lower is better.")
-    _backspace_table(rows)
-
-
-def _backspace_table(rows: list[Row]) -> None:
-    """A line for each figure on the backspace, for the policies that have one."""
-    users = [row for row in rows if row.figures.keys() & backspaces.TITLES.keys()]
-    if not users:
-        return
-    shown = Table()
-    for heading in ("backspaces", *(row.name for row in users), "what it is"):
-        shown.add_column(heading)
-    for name, (title, meaning) in backspaces.TITLES.items():
-        found = [row.figures.get(name) for row in users]
-        if any(found):
-            shown.add_row(title, *(_cell(estimate) for estimate in found), meaning)
-        if name == "nll_test_without":
-            cells = ["" if one is None else _perplexity(one.mean) for one in found]
-            shown.add_row("perplexity without", *cells, "the same as a perplexity")
-    print()
-    _print_table(shown)
-
-
-def _print_table(shown: Table) -> None:
-    Console(width=None if Console().is_terminal else 100).print(shown)
-
-
-def counted(number: int, thing: str) -> str:
-    """How many of something, in words."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def _perplexity(nll: float) -> str:
-    return f"{math.exp(nll):.1f}" if nll < 100 else "inf"
-
-
-def _cell(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return ""
-    return f"{estimate.mean:.4f} ± {estimate.standard_error:.4f}"
-
-
-def samples(records: list[dict[str, Any]]) -> None:
-    """Some of what the model types."""
-    print(f"\n{len(records)} samples:")
-    for record in records:
-        print(f"  {record['text']}")
-
-
-def final_traces(folder: RunFolder, config: TrainConfig, task: Task) -> None:
-    """How the trained policy types; nothing for a run without a backspace."""
-    space = folder.space()
-    if not space.backspace:
-        return
-    policy, _ = trained_policy(folder, config, device=config.device)
-    prompts = head(task.split("test"), _TRACED_SAMPLES).prompts
-    number = _TRACED_SAMPLES if prompts is None else len(prompts)
-    drawn = draw(policy, number, config.seed, prompts, suppress=unknown(task.codec))
-    traces(drawn, task.codec, space)
-
-
-def traces(
-    drawn: Trajectories, codec: Codec, space: ActionSpace, console: Console | None = None
-) -> None:
-    """Up to five samples as they were typed, those with something rubbed out before others.
-
-    Args:
-        drawn: of which to choose, on the CPU.
-        codec: of the run.
-        space: of the run.
-        console: where to; None: stdout.
-    """
-    console = Console() if console is None else console
-    mended = trace.deletions(space, drawn) > 0
-    if not bool(mended.any()):
-        line = f"in {counted(len(drawn), 'sample')} nothing was rubbed out"
-        print(f"\n{line}", file=console.file)
-        return
-    how = "struck through" if is_drawable(console) else f"between {trace.MARK}"
-    chosen = drawn[torch.argsort(~mended, stable=True)[:_SHOWN_TRACES]]
-    print(
-        f"\n{len(chosen)} of {counted(len(drawn), 'sample')} typed with a backspace, "
-        f"what was rubbed out {how} ({int(mended.sum()):,} rub something out):",
-        file=console.file,
-    )
-    for prompt, actions in trace.logs(chosen):
-        trace_line(console, trace.pieces(codec, space, prompt, actions), indent="  ")
-
-
-def is_drawable(console: Console) -> bool:
-    """Whether it is a terminal that can strike text through and move its cursor."""
-    return console.is_terminal and console.color_system is not None
-
-
-def trace_line(console: Console, parts: Sequence[Piece], indent: str = "") -> None:
-    """One sequence as it was typed, on a line of its own however narrow the terminal."""
-    if is_drawable(console):
-        console.print(Text(indent) + trace.styled(parts), soft_wrap=True, highlight=False)
-    else:
-        print(f"{indent}{trace.plain(parts)}", file=console.file)
 
 
 def next_commands(folder: RunFolder, config: TrainConfig, task: Task) -> None:

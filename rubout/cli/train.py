@@ -28,8 +28,9 @@ _PARTS = ("learner", "task", "policy")
 
 def run(argv: list[str]) -> int:
     """See the module."""
-    path, resume, config = read_options(argv)
-    folder = RunFolder.existing(path) if resume else None
+    options, config = read_options(argv)
+    path = options.out.resolve()
+    folder = RunFolder.existing(path) if options.resume else None
     if folder is None:
         RunFolder.check_vacant(path)  # says what is wrong before anything takes time
     if folder is not None and checkpoint.checkpoints(folder.checkpoints):
@@ -39,6 +40,7 @@ def run(argv: list[str]) -> int:
     task = setup.build_task(config)
     if folder is not None and task.codec.fingerprint != folder.codec().fingerprint:
         raise UserError(f"the task's data have changed: not the vocabulary {folder.path} learned")
+    other = None if options.baseline is None else show.baseline(options.baseline, task)
     resumed = folder is not None and bool(checkpoint.checkpoints(folder.checkpoints))
     # A resumed run has its weights; the run it once began with may be gone.
     setup.check(dataclasses.replace(config, init=None) if resumed else config, task)
@@ -58,10 +60,7 @@ def run(argv: list[str]) -> int:
         raise
     seconds = time.perf_counter() - began
     show.ending(config, state, losses, seconds)
-    rows, drawn = show.final_evaluation(folder, config, task)
-    show.table(rows, task)
-    show.samples(drawn)
-    show.final_traces(folder, config, task)
+    show.results(folder, config, task, other)
     show.next_commands(folder, config, task)
     return 0
 
@@ -105,8 +104,8 @@ def _join_cluster(config: TrainConfig) -> None:
         check_fits(workers * config.threads, workers * config.rollout_gpus)
 
 
-def read_options(argv: list[str]) -> tuple[Path, bool, TrainConfig]:
-    """The RUN folder, whether to resume, and the run's config.
+def read_options(argv: list[str]) -> tuple[Any, TrainConfig]:
+    """Where and how to run (`out`, `resume`, `baseline`), and the run's config.
 
     Raises:
         UserError: an option is wrong, or a resumed run is given another one.
@@ -135,7 +134,7 @@ def read_options(argv: list[str]) -> tuple[Path, bool, TrainConfig]:
     config = from_dict(TrainConfig, to_dict(TrainConfig(**values)))  # paths absolute
     if saved is not None:
         _check_same_run(saved, config)
-    return options.out.resolve(), saved is not None, config
+    return options, config
 
 
 def _saved_config(argv: list[str]) -> TrainConfig | None:
@@ -149,14 +148,17 @@ def _saved_config(argv: list[str]) -> TrainConfig | None:
 
 
 def _options_class(configs: dict[str, Any], file: str | None) -> type:
-    """TrainConfig with the options of the parts that were named, `--out` and `--resume`."""
+    """TrainConfig with the options of the parts that were named, and of this call."""
     out_help = "RUN folder to write; it must not hold another run."
     resume_help = "Go on with the run in --out from its last checkpoint."
+    baseline_help = "A RUN on the same task, shown beside this one at the end."
     annotations: dict[str, Any] = {
         "out": Annotated[Path, tyro.conf.arg(help=out_help)],
         "resume": Annotated[bool, tyro.conf.arg(help=resume_help)],
+        "baseline": Annotated[Path | None, tyro.conf.arg(help=baseline_help)],
     }
-    namespace: dict[str, Any] = {"resume": False, "__annotations__": annotations}
+    defaults = {"resume": False, "baseline": None}
+    namespace: dict[str, Any] = {**defaults, "__annotations__": annotations}
     namespace["__doc__"] = "Train a policy."
     for part, config in configs.items():
         annotations[f"{part}_options"] = Annotated[config, tyro.conf.arg(name=part)]

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from rubout.cli import show
+from rubout.cli import show, traces
 from rubout.cli.parse import parse
 from rubout.cli.prompts import repeated
 from rubout.errors import UserError
@@ -92,14 +92,14 @@ def play(
         speed: keys per second; 0: at once.
     """
     for prompt, actions in trace.logs(drawn):
-        if speed and show.is_drawable(console):
+        if speed and traces.is_drawable(console):
             _animate(console, trace.frames(codec, space, prompt, actions), speed)
-        show.trace_line(console, trace.pieces(codec, space, prompt, actions))
+        traces.line(console, trace.pieces(codec, space, prompt, actions))
     if console.is_terminal:
         keys = int(drawn.num_actions_B.sum())
         backspaces = int(trace.deletions(space, drawn).sum())
         counts = [(len(drawn), "sequence"), (keys, "key"), (backspaces, "backspace")]
-        sequences, pressed, rubbed = (show.counted(*item) for item in counts)
+        sequences, pressed, rubbed = (traces.counted(*item) for item in counts)
         line = f"{sequences}: {pressed}, {rubbed} among them"
         console.print(line, highlight=False, soft_wrap=True)
 

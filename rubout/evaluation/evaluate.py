@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,8 +46,9 @@ def evaluate(
     max_sequences: int = 0,
     seed: int = 0,
     temperature: float = 1.0,
+    baselines: Mapping[str, Policy] | None = None,
 ) -> list[Row]:
-    """The policy, the oracle where there is one, a unigram model and a uniform one.
+    """The policy, its baselines, the oracle where there is one, a unigram model and a uniform one.
 
     Args:
         policy: on any device.
@@ -56,11 +58,14 @@ def evaluate(
         max_sequences: most test sequences; 0: all.
         seed: of the samples.
         temperature: of the first row, in sampling and in scoring alike.
+        baselines: other policies for the same task, by the names of their rows.
     """
     test = head(task.split("test"), max_sequences)
     plain = task.space
     oracle = task.oracle()
     rows = [Row("model", figures(policy, task, test, num_samples, seed, temperature))]
+    for name, other in (baselines or {}).items():
+        rows.append(Row(name, figures(other, task, test, num_samples, seed)))
     if oracle is not None:
         rows.append(Row("oracle", figures(oracle, task, test, num_samples, seed)))
     for name, reference in (

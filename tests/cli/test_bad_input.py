@@ -72,6 +72,29 @@ def test_an_unknown_command_names_the_nearest(refused):
         ("--env.max-actions 0", ["max_actions must be at least 1"]),
         ("--init nowhere", ["nowhere", "holds no run"]),
         ("--resume", ["holds no run"]),
+        ("--learner behavioural_cloning", ["behavioural_cloning needs --env.backspace", "mle"]),
+        (
+            "--learner sequence_match --learner.noise.rate 0.1",
+            ["learner.noise.rate needs --env.backspace"],
+        ),
+        (
+            "--learner sequence_match --env.backspace --learner.noise.rate 2",
+            ["learner.noise.rate must be between 0 and 1, not 2"],
+        ),
+        (
+            "--learner sequence_match --learner.divergence hellinge",
+            ["unknown learner.divergence 'hellinge'", "did you mean hellinger?"],
+        ),
+        ("--learner sequence_match --learner.divergence no:one", ["learner.divergence no:one: "]),
+        (
+            "--learner sequence_match --learner.divergence forward-kl",
+            ["learner.divergence forward-kl", "it needs learner.terminal eos"],
+        ),
+        ("--learner sequence_match --learner.stride 9", ["learner.stride must be at most"]),
+        (
+            "--learner sequence_match --learner.stride 5 --learner-workers 2",
+            ["learner.stride must be at most"],
+        ),
         ("--batch-size 9 --learner-workers 2", ["--batch-size 9", "2 learners"]),
         ("--learner-workers 2 --rollout-workers 3", ["--rollout-workers 3", "2 learners"]),
     ],
@@ -80,6 +103,12 @@ def test_an_option(train, words, parts):
     line = train(*words.split())
     for part in parts:
         assert part in line, line
+
+
+def test_a_terminal_value_where_nothing_ends_by_eos(train):
+    small = "--task.vocabulary 9 --task.length 3 --task.train 20 --task.validation 5 --task.test 5"
+    words = ["--learner", "sequence_match", "--learner.terminal", "eos", *small.split()]
+    assert "learner.terminal eos needs a task whose" in train(*words, task="oracle")
 
 
 def test_an_unknown_task_names_the_nearest(train):

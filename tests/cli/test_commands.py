@@ -70,7 +70,7 @@ def test_metrics_are_json_lines(trained):
 def test_train_prints_table_samples_and_what_to_type_next(rubout, text, tmp_path, small):
     out = tmp_path / "out"
     ended = rubout("train", "--task", text, "--out", out, *small)
-    for row in ("model", "unigram", "uniform", "NLL test", "10 samples:", "next:"):
+    for row in ("model", "unigram", "uniform", "NLL test", "10 samples of mle:", "next:"):
         assert row in ended.out, ended.out
     assert "rubout generate" in ended.out
     assert "\x1b" not in ended.out, "colours belong on a terminal"

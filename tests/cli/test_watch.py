@@ -10,7 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from rubout.cli import show, watch
+from rubout.cli import traces, watch
 from rubout.cli.watch import play
 from rubout.tasks.codecs import WordCodec
 from rubout.types import ActionSpace, Sequences, Trajectories
@@ -199,7 +199,7 @@ def test_train_ends_with_traces_where_there_is_a_backspace(ended, rubout):
     assert all("~~" in line for line in lines)
     watched = rubout("watch", ended[1], "--num", 200).out.splitlines()
     assert [line[2:] for line in lines] == [line for line in watched if "~~" in line][:5]
-    assert out.index("10 samples:") < heading.start() < out.index("next:")
+    assert out.index("10 samples of ") < heading.start() < out.index("next:")
     assert "rubout watch " in out[out.index("next:") :]
 
 
@@ -212,12 +212,12 @@ def test_train_says_nothing_of_it_where_there_is_none(rubout, text, tmp_path, sm
 def test_traces_prefer_what_was_mended(terminal):
     rows = [SMOOTH, SMOOTH, MENDED, SMOOTH, SMOOTH, SMOOTH, MENDED]
     console = Console(file=io.StringIO(), force_terminal=False)
-    show.traces(drawn(*rows), CODEC, SPACE, console)
+    traces.show(drawn(*rows), CODEC, SPACE, console)
     lines = written(console).splitlines()
     assert lines[1].startswith("5 of 7 samples")
     assert "(2 rub something out)" in lines[1]
     assert lines[2:] == ["  two~~ men~~ man"] * 2 + ["  a man"] * 3
-    show.traces(drawn(*rows), CODEC, SPACE, terminal)
+    traces.show(drawn(*rows), CODEC, SPACE, terminal)
     assert "~~" not in written(terminal)
     assert "struck through" in written(terminal)
     assert written(terminal).count("\x1b[") == 4
@@ -226,11 +226,11 @@ def test_traces_prefer_what_was_mended(terminal):
 
 def test_traces_say_so_where_nothing_was_rubbed_out():
     console = Console(file=io.StringIO())
-    show.traces(drawn(SMOOTH, SMOOTH), CODEC, SPACE, console)
+    traces.show(drawn(SMOOTH, SMOOTH), CODEC, SPACE, console)
     assert written(console) == "\nin 2 samples nothing was rubbed out\n"
 
 
 def test_traces_begin_with_their_prompts():
     console = Console(file=io.StringIO())
-    show.traces(drawn([5, 3, 5, 2, 4], prompts=[[1]]), CODEC, SPACE, console)
+    traces.show(drawn([5, 3, 5, 2, 4], prompts=[[1]]), CODEC, SPACE, console)
     assert written(console).splitlines()[-1] == "  a~~ men~~ man"

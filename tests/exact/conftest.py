@@ -7,48 +7,14 @@ from itertools import product
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rubout.policies.network import Memory, NetworkPolicy
-from rubout.tape import Tape, written
+from rubout.policies.network import NetworkPolicy
+from rubout.tape import written
 from rubout.types import ActionSpace, Sequences, Trajectories
+from tests.exact.tabular import TabularPolicy
 
 V, T = 4, 3
-
-
-class TabularPolicy(NetworkPolicy):
-    """One free row of logits for every prefix: it can be any distribution over sequences."""
-
-    def __init__(self, space: ActionSpace) -> None:
-        super().__init__(space)
-        self.num_prefixes = sum(space.num_tokens**depth for depth in range(space.max_length + 1))
-        self.head = nn.Linear(self.num_prefixes, space.size)
-        nn.init.normal_(self.head.weight, std=0.5)
-        nn.init.zeros_(self.head.bias).requires_grad_(requires_grad=False)
-
-    def encode(self, tape: Tape) -> Tensor:
-        numbers = torch.zeros_like(tape.tokens_BN)
-        for node in range(1, tape.tokens_BN.shape[1]):
-            above = numbers.gather(1, tape.parents_BN[:, node : node + 1]).squeeze(1)
-            number = above * self.space.num_tokens + 1 + tape.tokens_BN[:, node]
-            numbers[:, node] = torch.where(tape.depths_BN[:, node] > 0, number, 0)
-        return self._one_hot(numbers)
-
-    def remember(self, batch_size: int) -> Memory:
-        return {"numbers": torch.zeros(batch_size, self.space.max_length + 1, dtype=torch.int64)}
-
-    def extend(
-        self, memory: Memory, rows_M: Tensor | None, tokens_M: Tensor, depths_M: Tensor
-    ) -> Tensor:
-        numbers = memory["numbers"]
-        rows = torch.arange(len(numbers)) if rows_M is None else rows_M
-        above = numbers[rows, (depths_M - 1).clamp(min=0)]
-        number = torch.where(depths_M > 0, above * self.space.num_tokens + 1 + tokens_M, 0)
-        numbers[rows, depths_M] = number
-        return self._one_hot(number)
-
-    def _one_hot(self, numbers: Tensor) -> Tensor:
-        return nn.functional.one_hot(numbers, self.num_prefixes).to(self.head.weight.dtype)
 
 
 @dataclass(frozen=True)

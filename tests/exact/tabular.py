@@ -9,6 +9,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
+from learners.divergences import DIVERGENCES
 from learners.sequence_match import Rewards, Terminal, implied_rewards, penalties
 from rubout.divergence import Divergence
 from rubout.policies.network import Memory, NetworkPolicy
@@ -76,6 +77,7 @@ class Typing:
         logs_K: a log for every pair: the text is typed, then the action.
         states_K, actions_K: what the pairs are of.
         ends_K: whether the action is `<eos>`.
+        next_K: the state after; 0 after `<eos>`.
     """
 
     def __init__(self, space: ActionSpace, gamma: float) -> None:
@@ -96,12 +98,12 @@ class Typing:
             terminated_B=self.ends_K,
             policy_version_B=torch.full_like(typed.lengths_B, -1),
         )
-        self._next_K = torch.tensor([self._after(pair) for pair in range(len(self.states_K))])
+        self.next_K = torch.tensor([self._after(pair) for pair in range(len(self.states_K))])
 
     def _after(self, pair: int) -> int:
         text, action = self.texts[self.states_K[pair]], int(self.actions_K[pair])
         if action == self.space.eos_id:
-            return 0  # to be masked
+            return 0
         rubs_out = action == self.space.backspace_id
         return self.texts.index(text[:-1] if rubs_out else (*text, action))
 
@@ -110,7 +112,7 @@ class Typing:
         size = len(self.texts)
         flow_K = self.gamma * probs_nA[self.states_K, self.actions_K] * ~self.ends_K
         moves = probs_nA.new_zeros(size, size)
-        moves = moves.index_put((self._next_K, self.states_K), flow_K, accumulate=True)
+        moves = moves.index_put((self.next_K, self.states_K), flow_K, accumulate=True)
         start = torch.eye(size, dtype=probs_nA.dtype)[0]
         states_n = torch.linalg.solve(torch.eye(size, dtype=probs_nA.dtype) - moves, start)
         return states_n[self.states_K] * probs_nA[self.states_K, self.actions_K]
@@ -120,10 +122,14 @@ class Typing:
         ended_K = self.gamma / (1 - self.gamma) * visits_K[self.ends_K]
         return (1 - self.gamma) * torch.cat([visits_K, ended_K])
 
+    def logits(self, policy: TabularPolicy) -> Tensor:
+        """l [n, A], -inf where illegal."""
+        logits_nA = policy.head.weight.detach().T[: len(self.texts)]
+        return logits_nA.masked_fill(~self.legal_nA, -torch.inf)
+
     def probs(self, policy: TabularPolicy) -> Tensor:
         """pi [n, A]."""
-        logits = policy.head.weight.detach().T[: len(self.texts)]
-        return logits.masked_fill(~self.legal_nA, -torch.inf).softmax(1)
+        return self.logits(policy).softmax(1)
 
     def score(self, policy: TabularPolicy, terminal: Terminal = "eos") -> tuple[Tensor, Rewards]:
         """log pi [K], and what is implied along the last action of each log.
@@ -172,43 +178,130 @@ class Typing:
         penalty_K = penalties(found, divergence, alpha, self.gamma)
         return -(data_K * log_probs_K).sum() + (penalised_K * penalty_K).sum()
 
+    def unbalance(self, policy: TabularPolicy, data_K: Tensor, alpha: float) -> float:
+        """How far the mixture is from its fixed point, rollouts being the policy's own.
 
-def settle(policy: TabularPolicy, loss: Callable[[], Tensor]) -> None:
-    """Bring the table to a zero of the loss's gradient, to rounding.
+        The largest gradient of a logit, relative to how often it is chosen: where the policy hardly
+        ever goes, its gradient is as small as that.
+        """
+        typed_K = self.visits(self.probs(policy))
+        policy.head.weight.grad = None
+        mixture = DIVERGENCES["chi2-mixture"]
+        self.loss(policy, data_K, (data_K + typed_K) / 2, mixture, alpha).backward()
+        gradient = policy.head.weight.grad
+        assert gradient is not None
+        chosen = [
+            gradient[self.actions_K, self.states_K],
+            gradient[self.space.eos_id, self.end_rows()],
+        ]
+        rho = self.occupancy(data_K) + self.occupancy(typed_K)
+        return float((torch.cat(chosen) / rho).abs().max())
 
-    What the loss holds constant (rollouts) may depend on the table: then it is a fixed point.
-    Newton's method; the Jacobian by differences, as the policy's backward has no backward.
+    def end_rows(self) -> Tensor:
+        """The rows of the absorbing states."""
+        return torch.arange(len(self.texts)) + len(self.texts)
+
+
+def equilibrium(world: Typing, policy: TabularPolicy, data_K: Tensor, alpha: float) -> None:
+    """Bring the table to the fixed point of the chi2-mixture, without its loss.
+
+    In turns, r = 4 (rho_data - rho_pi) / (rho_data + rho_pi), a little of it, and the soft-optimal
+    policy for the rewards x = r / alpha (one step of soft policy iteration).
+    """
+    pairs, states, after = len(data_K), world.states_K, world.next_K
+    actions, ends, gamma = world.actions_K, world.ends_K, world.gamma
+    unit = torch.eye(len(world.texts), dtype=torch.float64)
+    rho_data = world.occupancy(data_K)
+    logits_nA = torch.where(world.legal_nA, 0.0, -torch.inf).double()
+    x = torch.zeros_like(rho_data)
+    for _ in range(10_000):
+        probs_nA = logits_nA.softmax(1)
+        rho = world.occupancy(world.visits(probs_nA))
+        change = 4 / alpha * (rho_data - rho) / (rho_data + rho) - x
+        if alpha * float(change.abs().max()) < 2e-12:
+            break
+        x = x + min(0.05 * alpha, 0.1) * change
+        probs_K = probs_nA[states, actions]
+        now_K = x[:pairs].index_add(0, ends.nonzero().squeeze(1), gamma / (1 - gamma) * x[pairs:])
+        entropy_K = -torch.special.xlogy(probs_K, probs_K)
+        moves = torch.zeros_like(unit).index_put((states, after), probs_K * ~ends, accumulate=True)
+        earned = torch.zeros(len(unit), dtype=torch.float64)
+        earned = earned.index_add(0, states, probs_K * now_K + entropy_K)
+        values_n = torch.linalg.solve(unit - gamma * moves, earned)
+        logits_K = now_K + gamma * values_n[after] * ~ends
+        logits_nA = logits_nA.index_put((states, actions), logits_K)
+    assert alpha * float(change.abs().max()) < 2e-12, "no fixed point found"
+    with torch.no_grad():
+        policy.head.weight.zero_()
+        policy.head.weight[actions, states] = logits_K
+        policy.head.weight[world.space.eos_id, world.end_rows()] = x[pairs:] / (1 - gamma)
+
+
+def settle(policy: TabularPolicy, loss: Callable[[], Tensor], start: Tensor | None = None) -> None:
+    """Bring the table to the minimum of a convex loss, to rounding.
+
+    L-BFGS, then Newton's method; the Jacobian by differences, as the backward of a policy's score
+    has no backward of its own.
+
+    Args:
+        policy: float64.
+        loss: of the policy.
+        start: the table to begin with, [A, rows]; None: as it is.
     """
     weight = policy.head.weight
+    if start is not None:
+        with torch.no_grad():
+            weight.copy_(start)
 
-    def gradient() -> Tensor:
+    def closure() -> Tensor:
         weight.grad = None
-        loss().backward()
-        assert weight.grad is not None
-        return weight.grad.clone()
+        value = loss()
+        value.backward()
+        return value.detach()
 
     def at(values: Tensor) -> Tensor:
         with torch.no_grad():
             weight[active] = values
-        return gradient()[active]
+        closure()
+        assert weight.grad is not None
+        return weight.grad[active]
 
-    active = gradient() != 0
-    values, step = weight.detach()[active], 1e-5
+    near = torch.optim.LBFGS([weight], max_iter=60, history_size=30, line_search_fn="strong_wolfe")
+    near.step(closure)
+    active = weight.grad != 0  # what the loss depends on
+    values, size = weight.detach()[active], 1e-5
     slope = at(values)
-    for _ in range(60):
-        columns = [(at(values + e) - at(values - e)) / (2 * step) for e in step * eye_like(values)]
-        move = torch.linalg.lstsq(torch.stack(columns, 1), slope.unsqueeze(1)).solution.squeeze(1)
-        share = min(1.0, 3.0 / float(move.abs().max()))
-        while float(at(values - share * move).norm()) > float(slope.norm()) and share > 1e-3:
-            share /= 2
-        if share <= 1e-3 or float(move.abs().max()) < 1e-13:
+    for _ in range(30):
+        units = size * torch.eye(len(values), dtype=values.dtype)
+        columns = [(at(values + unit) - at(values - unit)) / (2 * size) for unit in units]
+        # The gradient falls tenfold or more with every use of one Jacobian, or it is made anew.
+        inverse = torch.linalg.pinv(torch.stack(columns, 1), rtol=1e-11)
+        for _ in range(20):
+            before, values = float(slope.norm()), values - inverse @ slope
+            slope = at(values)
+            if float(slope.norm()) > 0.1 * before:
+                break
+        if float(slope.abs().max()) < 1e-14:
             break
-        values = values - share * move
-        slope = at(values)
-    at(values)
-    assert float(slope.abs().max()) < 1e-11, "no zero found"
+    assert float(slope.abs().max()) < 1e-13, f"no minimum found: {slope.abs().max():.1e}"
 
 
-def eye_like(values: Tensor) -> Tensor:
-    """The unit vectors of a vector's space."""
-    return torch.eye(len(values), dtype=values.dtype)
+def minimise(function: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+    """The minimum of a smooth function of a vector: L-BFGS, then Newton's method to rounding."""
+    values = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([values], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = function(values)
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    found = values.detach()
+    for _ in range(8):
+        slope = torch.autograd.functional.jacobian(function, found)
+        curvature = torch.autograd.functional.hessian(function, found)
+        found = found - torch.linalg.pinv(curvature, rtol=1e-11) @ slope
+    assert float(torch.autograd.functional.jacobian(function, found).abs().max()) < 1e-13
+    return found

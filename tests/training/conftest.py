@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from rubout.learner import Alone
+from rubout.rollout.sampler import EnvConfig
 from rubout.training import checkpoint, setup
 from rubout.training.checkpoint import RunState
 from rubout.training.config import TrainConfig
@@ -22,6 +23,18 @@ from rubout.training.start import start
 
 ROOT = Path(__file__).parents[2]
 PSI_MLE = {"mle_updates": 1, "warmup": 1, "ratio_lr": 0.01}
+# Slips, and rollouts that are used again, from the second update on.
+SEQUENCE_MATCH = {
+    "noise": {"rate": 0.2},
+    "alpha": 0.5,
+    "gamma": 0.9,
+    "bc_updates": 1,
+    "anneal_updates": 3,
+    "sample_every": 2,
+    "capacity": 2,
+    "stride": 2,
+}
+LEARNERS: dict[str, dict[str, Any]] = {"psi_mle": PSI_MLE, "sequence_match": SEQUENCE_MATCH}
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +63,7 @@ def config(text):
 
     def config(learner: str = "mle", **values: Any) -> TrainConfig:
         # A large rate: every update must change what is sampled next.
-        learner_options = {"lr": 0.05} | (PSI_MLE if learner == "psi_mle" else {})
+        learner_options = {"lr": 0.05} | LEARNERS.get(learner, {})
         dropout = values.pop("dropout", 0.3)
         small: dict[str, Any] = {
             "learner": learner,
@@ -58,6 +71,7 @@ def config(text):
             "task_options": {"path": str(text)},
             "policy_options": {"embedding": 8, "hidden": 8, "dropout": dropout},
             "learner_options": learner_options,
+            "env": EnvConfig(backspace=learner == "sequence_match"),
             "batch_size": 8,
             "updates": 4,
             "evaluate_every": 2,

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from rubout.checks import random_logs
+from rubout.checks.common import same
 from rubout.errors import UserError
 from rubout.learner import Alone
 from rubout.rollout.sampler import Request, Sampler
@@ -88,6 +90,34 @@ def test_rollouts_in_flight_are_kept_exactly(learner, folder):
         assert torch.equal(before.terminated_B, after.terminated_B)
         assert torch.equal(before.policy_version_B, after.policy_version_B)
     checkpoint.verify(path)
+
+
+def test_memory_is_kept_exactly(learner, folder):
+    made = learner()
+    space = made.context.space
+    plain = random_logs(space, 6, 1)
+    memory = {
+        "0": plain,
+        "10": random_logs(space, 6, 2, with_prompts=True),
+        "rewarded/2": replace(plain, rewards_BT=torch.randn(plain.actions_BT.shape)),
+        "slips": replace(plain, intended_BT=plain.actions_BT.flip(1)),
+    }
+    path = checkpoint.save(folder, STATE, made, {}, memory, space.size)
+    kept = checkpoint.load_memory(path)
+    assert list(kept) == list(memory)
+    assert same(kept, memory)
+    assert checkpoint.load_pending(path) == {}
+    content = bytearray((path / "memory.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (path / "memory.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"damaged: memory.npz"):
+        checkpoint.load(path, made, "abc")
+
+
+def test_without_memory_there_is_no_file_of_it(learner, folder):
+    path = save(folder, learner())
+    assert not (path / "memory.npz").exists()
+    assert checkpoint.load_memory(path) == {}
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from rubout.tape import written
+import pytest
+import torch
+
+from rubout.checks.common import same
+from rubout.learner import Demand
+from rubout.noise import Noise
+from rubout.tape import survivors, written
+from rubout.training import setup
 from rubout.training.data import Batches
-from rubout.types import ActionSpace, Sequences
+from rubout.training.run import Run
+from rubout.types import ActionSpace, Sequences, Trajectories
+from tests.learners.group import members
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +64,69 @@ def test_ranks_partition_the_batch(data, size):
         parts = [numbers(rank.batch(update)) for rank in ranks]
         assert {len(part) for part in parts} == {6 // size}
         assert [number for part in parts for number in part] == numbers(whole.batch(update))
+
+
+ARITHMETIC = {
+    "task": "arithmetic",
+    "task_options": {"train": 40, "validation": 5, "test": 5},
+    "policy_options": {"embedding": 4, "hidden": 4},
+}
+
+
+@pytest.fixture
+def ranks(config):
+    """The runs of all ranks of a group, as far as their data go."""
+
+    def ranks(size: int, kind: str, **values) -> list[Run]:
+        given = config("sequence_match", **values)
+        noise = {"rate": 0.3, "kind": kind}
+        given = replace(given, learner_options=given.learner_options | {"noise": noise})
+        task = setup.build_task(given)
+        learners = [
+            setup.build_learner(given, task, member, torch.device("cpu"))
+            for member in members(size)
+        ]
+        return [Run(given, None, task, each, None, print) for each in learners]
+
+    return ranks
+
+
+@pytest.mark.parametrize("values", [{}, ARITHMETIC], ids=["text", "arithmetic"])
+@pytest.mark.parametrize("kind", ["random", "plausible"])
+@pytest.mark.parametrize("size", [2, 4])
+def test_slips_are_the_same_however_a_batch_is_split(ranks, size, kind, values):
+    (whole,) = ranks(1, kind, **values)
+    parts = ranks(size, kind, **values)
+    for update in range(4):
+        together = whole.data(update)
+        assert same(together, whole.data(update)), "a pure function of the update's number"
+        found = Trajectories.cat([part.data(update) for part in parts])
+        assert same(found.trimmed(), together.trimmed())
+        slips = together.labels_BT != together.actions_BT
+        typed = together.mask_BT & (together.actions_BT < whole.task.space.num_tokens)
+        assert 0.05 < float(slips.sum() / typed.sum()) < 0.4
+        meant = whole.batches.batch(update)
+        space = whole.learner.context.space
+        assert survivors(space, together).lists() == survivors(space, meant).lists()
+    slip_one, slip_other = (whole.data(update).actions_BT[:, :2] for update in (0, 1))
+    assert not slip_one.equal(slip_other)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_slips_come_at_the_rate_that_is_asked_for(ranks, rate):
+    (run,) = ranks(1, "random")
+    noise = Noise(rate)
+    run.learner.demand = lambda update: Demand(noise=noise)
+    data, meant = run.data(0), run.batches.batch(0)
+    if rate == 0:
+        assert same(data, meant)
+        return
+    space = run.learner.context.space
+    room = torch.minimum((space.action_limit - meant.num_actions_B) // 2, meant.num_actions_B)
+    deletions = (data.actions_BT == space.backspace_id).sum(1)
+    full = (meant.actions_BT < space.num_tokens).logical_and(meant.mask_BT).sum(1)
+    can = meant.num_actions_B - (full == space.max_length).long()  # <eos> on a full tape cannot
+    assert deletions.equal(torch.minimum(room, can))
 
 
 def test_epochs_are_counted(data):

@@ -9,13 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from rubout.checks.common import same as same_bits
 from rubout.cli.main import main
+from rubout.training.checkpoint import last, load_memory
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 PSI_MLE = (
     "--learner psi_mle --learner.lr 0.05 --learner.mle-updates 1 --learner.warmup 1 "
     "--learner.ratio-lr 0.01"
+)
+SEQUENCE_MATCH = (
+    "--learner sequence_match --learner.lr 0.05 --learner.bc-updates 1 --learner.anneal-updates 1 "
+    "--learner.sample-every 2 --learner.capacity 2 --learner.stride 2 --learner.noise.rate 0.2 "
+    "--learner.alpha 0.5 --env.backspace"
 )
 SMALL = (
     "--policy.hidden 8 --policy.embedding 8 --batch-size 8 --evaluate-every 1000 "
@@ -75,6 +82,16 @@ def test_rollout_actors_change_nothing(command, finish, alone, same, tmp_path, s
     assert same(tmp_path / "alone", tmp_path / "actors", "ratio")
 
 
+def test_rollouts_that_are_used_again_may_come_from_actors(command, finish, alone, same, tmp_path):
+    words = [*SEQUENCE_MATCH.split(), *SMALL.split(), "--policy.dropout", "0.3", "--updates", "8"]
+    alone("alone", *words)
+    finish(command("actors", *words, "--rollout-workers", "2"))
+    assert same(tmp_path / "alone", tmp_path / "actors")
+    kept = [load_memory(last(tmp_path / name / "checkpoints")) for name in ("alone", "actors")]
+    assert len(kept[0]) == 2
+    assert same_bits(*kept)
+
+
 def test_kill_9_on_an_actor(command, finish, alone, same, tmp_path):
     words = [*PSI_MLE.split(), *SMALL.split(), "--updates", "150"]
     process = command("killed", *words, "--rollout-workers", "2")
@@ -98,12 +115,16 @@ def test_kill_9_on_an_actor(command, finish, alone, same, tmp_path):
     assert same(tmp_path / "undisturbed", tmp_path / "killed", "ratio")
 
 
-@pytest.mark.parametrize("learner", ["mle", "psi_mle"])
+LEARNERS = {
+    "mle": "--learner.lr 0.05",
+    "psi_mle": f"{PSI_MLE} --learner.network.dropout 0",
+    "sequence_match": SEQUENCE_MATCH,
+}
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
 def test_learner_workers_change_nothing(command, finish, alone, weights, tmp_path, learner):
-    words = [*SMALL.split(), "--updates", "3"]
-    words += PSI_MLE.split() if learner == "psi_mle" else ["--learner.lr", "0.05"]
-    if learner == "psi_mle":
-        words += ["--learner.network.dropout", "0"]
+    words = [*SMALL.split(), "--updates", "3", *LEARNERS[learner].split()]
     alone("driver", *words)
     for workers in (1, 2) if learner == "mle" else (2,):
         finish(command(f"workers-{workers}", *words, "--learner-workers", str(workers)))
@@ -114,6 +135,12 @@ def test_learner_workers_change_nothing(command, finish, alone, weights, tmp_pat
             for key, value in single.items():
                 # By tensor: where gradients all but vanish, Adam makes steps of their rounding.
                 assert float((together[key] - value).norm()) <= 1e-5 * float(value.norm()), key
+    if learner == "sequence_match":  # the whole group's rollouts, in the order of their ranks
+        kept = [
+            load_memory(last(tmp_path / name / "checkpoints"))["0"].actions_BT
+            for name in ("driver", "workers-2")
+        ]
+        assert kept[0].equal(kept[1])
 
 
 def test_what_a_rank_says_to_the_user_reaches_the_user(command, tmp_path):

@@ -22,7 +22,7 @@ def metrics(path):
     ]
 
 
-@pytest.mark.parametrize("learner", ["mle", "psi_mle"])
+@pytest.mark.parametrize("learner", ["mle", "psi_mle", "sequence_match"])
 @pytest.mark.parametrize("staleness", [0, 1])
 @pytest.mark.parametrize("policy", ["lstm", "transformer"])
 def test_two_updates_and_two_more_are_four(
@@ -49,7 +49,7 @@ class Killed(BaseException):
     """Not an error that anything may catch."""
 
 
-@pytest.mark.parametrize("learner", ["mle", "psi_mle"])
+@pytest.mark.parametrize("learner", ["mle", "psi_mle", "sequence_match"])
 @pytest.mark.parametrize("staleness", [0, 1, 3])
 @pytest.mark.parametrize("checkpoint_every", [1, 2])
 def test_interrupted_in_mid_run_and_resumed_is_never_interrupted(
@@ -74,6 +74,26 @@ def test_interrupted_in_mid_run_and_resumed_is_never_interrupted(
     for name in PATHS if learner == "psi_mle" else PATHS[:1]:
         assert same(whole, parts, name)
     assert metrics(whole) == metrics(parts)
+
+
+def test_what_is_used_again_is_of_the_run(config, train, same, tmp_path):
+    """A resumed run that began with an empty buffer would be another one."""
+    path = tmp_path / "run"
+    train(config("sequence_match", updates=4, checkpoint_every=4), path)
+    newest = checkpoint.last(path / "checkpoints")
+    memory = checkpoint.load_memory(newest)
+    assert [int(part.policy_version_B[0]) for part in memory.values()] == [1, 3]
+    assert all(len(part) == 8 for part in memory.values())
+    manifest = json.loads((newest / "manifest.json").read_text())
+    assert "memory.npz" in manifest
+
+
+def test_slips_are_at_work_in_these_tests(config, train, same, tmp_path):
+    given = config("sequence_match", updates=2)
+    options = given.learner_options | {"noise": {"rate": 0.0}}
+    train(given, tmp_path / "with")
+    train(replace(given, learner_options=options), tmp_path / "without")
+    assert not same(tmp_path / "without", tmp_path / "with")
 
 
 def test_dropout_is_at_work_in_these_tests(config, train, same, tmp_path):
