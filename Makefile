@@ -5,15 +5,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-RUN ?= runs/python-docs
+RUNS ?= runs
 
 .PHONY: run test test-fast check format clean
 
+# A short baseline by maximum likelihood, then SequenceMatch with a backspace, and both side by side.
 run: $(INSTALLED)
-	$(BIN)/rubout train --learner psi_mle --task python-docs --rollout-workers 2 \
-		--policy.dropout 0.5 --learner.mle-updates 100 --learner.warmup 50 \
-		--updates 1200 --evaluate-every 100 --out $(RUN) \
-		$(if $(wildcard $(RUN)/config.json),--resume)
+	$(BIN)/rubout train --learner mle --task python-docs --policy.dropout 0.5 --updates 600 --evaluate-every 100 \
+		--out $(RUNS)/mle $(call resume,$(RUNS)/mle)
+	$(BIN)/rubout train --learner sequence_match --task python-docs --env.backspace \
+		--policy.dropout 0.5 --learner.noise.rate 0.02 --learner.noise.kind plausible \
+		--learner.bc-updates 300 --learner.anneal-updates 100 --updates 600 --evaluate-every 100 \
+		--rollout-workers 2 --out $(RUNS)/sequence_match --baseline $(RUNS)/mle \
+		$(call resume,$(RUNS)/sequence_match)
+
+resume = $(if $(wildcard $(1)/config.json),--resume)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

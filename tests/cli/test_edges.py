@@ -139,3 +139,46 @@ def test_next_commands_of_a_prompted_task_give_a_prompt(rubout, tmp_path, small)
     assert ended.code == 0, ended.err
     assert "--prompt 'In base" in ended.out
     assert "exact match" in ended.out
+
+
+def test_a_prefix_is_gone_on_with(rubout, trained):
+    ended = rubout("generate", trained, "--prompt", "a cat", "--prefix", "sits", "--num", 4)
+    lines = ended.out.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("a cat sits") for line in lines)
+    watched = rubout("watch", trained, "--prompt", "a cat", "--prefix", "sits", "--num", 4)
+    assert watched.out.splitlines() == lines
+
+
+def test_a_prefix_must_be_known_and_leave_room(rubout, trained):
+    words = ["generate", trained, "--prompt", "the dog looks at", "--prefix"]
+    one_line(rubout(*words, "zebra"), "--prefix", "zebra")
+    one_line(rubout(*words, "the old house"), "--prefix", "after 4 of the prompt")
+
+
+def test_a_baseline_is_shown_beside(rubout, text, trained, tmp_path, small):
+    out = tmp_path / "match"
+    words = ["--learner=behavioural_cloning", "--env.backspace", "--baseline", trained]
+    ended = rubout("train", "--task", text, "--out", out, *words, *small)
+    assert ended.code == 0, ended.err
+    rows = json.loads((out / "evaluation.json").read_text())["rows"]
+    theirs = json.loads((trained / "evaluation.json").read_text())["rows"]
+    assert [row["name"][:4] for row in rows] == ["mode", "mle ", "unig", "unif"]
+    assert rows[1]["nll_test"] == theirs[0]["nll_test"]
+    first, second = ended.out.index("10 samples of mle"), ended.out.index("10 samples of behav")
+    assert first < second
+    evaluated = json.loads(rubout("evaluate", out, "--baseline", trained, "--json").out)
+    assert evaluated["rows"][:2] == rows[:2]
+
+
+def test_a_baseline_must_fit(rubout, text, trained, tmp_path, small):
+    out = tmp_path / "out"
+    words = ["train", "--task", text, "--out", out, *small, "--baseline"]
+    one_line(rubout(*words, tmp_path / "none"), "none")
+    other = tmp_path / "other"
+    sums = ["--task=arithmetic", "--task.train=20", "--task.validation=5", "--task.test=5"]
+    assert rubout("train", *sums, "--out", other, *small).code == 0
+    one_line(rubout(*words, other), "--baseline", "another vocabulary")
+    shutil.rmtree(other / "checkpoints")
+    one_line(rubout(*words, other), "--baseline")
+    assert not out.exists()

@@ -178,7 +178,13 @@ class Typing:
         penalty_K = penalties(found, divergence, alpha, self.gamma)
         return -(data_K * log_probs_K).sum() + (penalised_K * penalty_K).sum()
 
-    def unbalance(self, policy: TabularPolicy, data_K: Tensor, alpha: float) -> float:
+    def unbalance(
+        self,
+        policy: TabularPolicy,
+        data_K: Tensor,
+        alpha: float,
+        terminal: Terminal = "eos",
+    ) -> float:
         """How far the mixture is from its fixed point, rollouts being the policy's own.
 
         The largest gradient of a logit, relative to how often it is chosen: where the policy hardly
@@ -187,7 +193,7 @@ class Typing:
         typed_K = self.visits(self.probs(policy))
         policy.head.weight.grad = None
         mixture = DIVERGENCES["chi2-mixture"]
-        self.loss(policy, data_K, (data_K + typed_K) / 2, mixture, alpha).backward()
+        self.loss(policy, data_K, (data_K + typed_K) / 2, mixture, alpha, terminal).backward()
         gradient = policy.head.weight.grad
         assert gradient is not None
         chosen = [
@@ -202,7 +208,13 @@ class Typing:
         return torch.arange(len(self.texts)) + len(self.texts)
 
 
-def equilibrium(world: Typing, policy: TabularPolicy, data_K: Tensor, alpha: float) -> None:
+def equilibrium(
+    world: Typing,
+    policy: TabularPolicy,
+    data_K: Tensor,
+    alpha: float,
+    terminal: Terminal = "eos",
+) -> None:
     """Bring the table to the fixed point of the chi2-mixture, without its loss.
 
     In turns, r = 4 (rho_data - rho_pi) / (rho_data + rho_pi), a little of it, and the soft-optimal
@@ -218,6 +230,7 @@ def equilibrium(world: Typing, policy: TabularPolicy, data_K: Tensor, alpha: flo
         probs_nA = logits_nA.softmax(1)
         rho = world.occupancy(world.visits(probs_nA))
         change = 4 / alpha * (rho_data - rho) / (rho_data + rho) - x
+        change[pairs:] *= terminal == "eos"
         if alpha * float(change.abs().max()) < 2e-12:
             break
         x = x + min(0.05 * alpha, 0.1) * change

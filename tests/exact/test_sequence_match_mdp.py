@@ -129,6 +129,18 @@ def test_the_mixture_settles_where_rewards_are_bounded(alpha):
     assert WORLD.unbalance(policy, DATA_K, alpha) > 1e-4
 
 
+def one_text() -> Tensor:
+    """Visits of an expert who types 0, 0, `<eos>`."""
+    probs_nA = WORLD.legal_nA.double() / WORLD.legal_nA.sum(1, keepdim=True)
+    for text, action in zip(SEEN, (0, 0, WORLD.space.eos_id), strict=True):
+        probs_nA[WORLD.texts.index(text)] = torch.eye(4, dtype=torch.float64)[action]
+    return WORLD.visits(probs_nA)
+
+
+SEEN = [(), (0,), (0, 0)]
+UNSEEN = [text for text in WORLD.texts if text not in SEEN]
+
+
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
 def test_a_backspace_that_nobody_showed(alpha):
     """The data never rub out; in equilibrium the policy does, where the data never go.
@@ -136,22 +148,36 @@ def test_a_backspace_that_nobody_showed(alpha):
     There every action earns -4 / alpha, so the shortest way back is best. Where data go, so does
     the backspace: p(<backspace> | s) = exp(-4 / alpha + gamma V(before) - V(s)).
     """
-    seen = [(), (0,), (0, 0)]
-    probs_nA = WORLD.legal_nA.double() / WORLD.legal_nA.sum(1, keepdim=True)
-    for text, action in zip(seen, (0, 0, WORLD.space.eos_id), strict=True):
-        probs_nA[WORLD.texts.index(text)] = torch.eye(4, dtype=torch.float64)[action]
-    data_K = WORLD.visits(probs_nA)
-    policy = TabularPolicy(WORLD.space).double()
+    data_K, policy = one_text(), TabularPolicy(WORLD.space).double()
     equilibrium(WORLD, policy, data_K, alpha)
     assert WORLD.unbalance(policy, data_K, alpha) < 1e-8
-
+    share_n = WORLD.probs(policy)[:, WORLD.space.backspace_id]
     values_n = WORLD.logits(policy).logsumexp(1)
-    for state, text in enumerate(WORLD.texts):
-        share = float(WORLD.probs(policy)[state, WORLD.space.backspace_id])
-        if text not in seen:
-            assert share > 0.95, text
-        elif text:
-            before = values_n[WORLD.texts.index(text[:-1])]
-            wanted = math.exp(-4 / alpha + GAMMA * before - values_n[state])
-            assert share == pytest.approx(wanted, rel=1e-8)
-            assert share <= 0.02, text
+    for text in UNSEEN:
+        assert float(share_n[WORLD.texts.index(text)]) > 0.95, text
+    for text in SEEN[1:]:
+        state, before = WORLD.texts.index(text), WORLD.texts.index(text[:-1])
+        wanted = math.exp(-4 / alpha + GAMMA * values_n[before] - values_n[state])
+        assert float(share_n[state]) == pytest.approx(wanted, rel=1e-8)
+        assert float(share_n[state]) <= 0.02, text
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
+def test_with_a_value_of_zero_after_the_end_to_end_is_as_good(alpha):
+    """One absorbing state for all texts costs nothing: p(<backspace>) / p(<eos>) = e^(gamma V).
+
+    V is that of the state before, the entropy of what the expert still has to say: here next to
+    nothing, so that half of what should be rubbed out is handed in.
+    """
+    data_K, policy = one_text(), TabularPolicy(WORLD.space).double()
+    equilibrium(WORLD, policy, data_K, alpha, "zero")
+    assert WORLD.unbalance(policy, data_K, alpha, "zero") < 1e-8
+    logits_nA = WORLD.logits(policy)
+    values_n = logits_nA.logsumexp(1)
+    for text in UNSEEN:
+        ended, rubbed = logits_nA[WORLD.texts.index(text), [WORLD.space.eos_id, -1]].tolist()
+        assert ended == pytest.approx(-4 / alpha, abs=1e-9)
+        before = float(values_n[WORLD.texts.index(text[:-1])])
+        assert rubbed - ended == pytest.approx(GAMMA * before, abs=1e-9)
+    share = float(logits_nA.softmax(1)[WORLD.texts.index((0, 1)), -1])
+    assert 0.49 < share < 0.55

@@ -155,3 +155,30 @@ def test_only_what_is_legal_is_drawn(space: ActionSpace) -> None:
         assert bool((drawn.num_actions_B[cut] == space.max_actions).all())
     else:
         assert space.eos or bool(drawn.terminated_B.all())
+
+
+@pytest.mark.parametrize("prompted", [False, True])
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_prefix_counts_and_can_be_rubbed_out(name: str, prompted: bool) -> None:
+    prefixes = Sequences.of([[1, 2], [3], [0, 1, 6, 4], []] * 3)
+    prompts = prompts_for(12) if prompted else None
+    sampler = Sampler(POLICIES[name])
+    request = Request(4, 0, 12, prompts, prefixes)
+    drawn = sampler.sample(request)
+    begun = torch.arange(drawn.actions_BT.shape[1]) < prefixes.lengths_B.unsqueeze(1)
+    for row, prefix in enumerate(prefixes.lists()):
+        assert drawn.actions_BT[row, : len(prefix)].tolist() == prefix
+    assert not drawn.log_probs_BT[begun].any()
+    scores = POLICIES[name].score(drawn, {"log_probs"}).log_probs_BT
+    assert scores is not None
+    mine = drawn.mask_BT & ~begun
+    torch.testing.assert_close(drawn.log_probs_BT[mine], scores[mine], rtol=1e-4, atol=1e-5)
+    given = 0 if prompts is None else prompts.lengths_B
+    assert bool((survivors(SPACE, drawn).lengths_B < given + 2).any()), "a prefix was rubbed out"
+    parts = [sampler.sample(part) for part in request.split(5)]
+    assert Trajectories.cat(parts).actions_BT.equal(drawn.actions_BT)
+
+
+def test_a_prefix_that_ends_the_episode_is_refused() -> None:
+    with pytest.raises(ValueError, match="ends the episode by itself"):
+        Sampler(POLICIES["lstm"]).sample(Request(0, 0, 1, prefixes=Sequences.of([[1, 5]])))
