@@ -189,7 +189,8 @@ class SequenceMatch(MLE):
                 f"{self.divergence.neutral:g}, so that a V of 0 after the end does not fit: "
                 f"it needs learner.terminal eos"
             )
-        if context.batch_size // context.group.size < config.stride:
+        each = context.batch_size // context.group.size
+        if self.divergence.mixture and each < config.stride:
             raise ValueError(
                 "learner.stride must be at most the number of sequences of each learner"
             )

@@ -30,7 +30,8 @@ class TrainConfig:
     batch_size: int = 64
     """Real sequences per update, over all learner workers."""
     init: Path | None = None
-    """A RUN whose best policy is the start."""
+    """A RUN whose policy is the start: its best, or its last where that stands for its learner. One
+    without a backspace is given the key."""
     evaluate_every: int = 200
     """Updates between evaluations."""
     evaluate_sequences: int = 1000
