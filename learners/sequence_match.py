@@ -18,9 +18,10 @@ beta L_BC + (1 - beta) L_SM, beta falling from 1.
 What the paper leaves open, and what is done here. Both losses are divided by the weights of the
 batch's actions, never of one sequence. All logits are taken to be shifted by a constant, the same
 in every state, that centres V on the first batch that sees L_SM. A slip of the environment bears
-no penalty, because V(s') would be a sample of an expectation. The terminal V is 0, or the logit of
-`<eos>` after `<eos>`, with the closed form of the absorbing state's infinite tail. Rollouts are
-used again from a buffer, fewer of them than data, and scored anew.
+no penalty, because V(s') would be a sample of an expectation. The terminal V is the logit of `<eos>`
+after `<eos>`, with the closed form of the absorbing state's infinite tail; or it is 0, and then to
+end is as good a way out of a bad state as to rub out. Rollouts are used again from a buffer, fewer
+of them than data, and scored anew.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class SequenceMatchConfig(BehaviouralCloningConfig):
     """Strength of the entropy term: how hard the penalty pulls."""
     gamma: float = 0.998
     """Discount per action."""
-    terminal: Terminal = "zero"
-    """V after `<eos>`: 0, or the logit of `<eos>` there."""
+    terminal: Terminal | None = None
+    """V after `<eos>`: 0, or its logit there (default: eos, where sequences end by it)."""
     bc_updates: int = 500
     """Updates of behavioural cloning alone."""
     anneal_updates: int = 500
@@ -181,9 +182,10 @@ class SequenceMatch(MLE):
         self.settings = config
         self.divergence = divergences.find(config.divergence)
         self.noise = config.noise.of(context.space.backspace)
-        if config.terminal == "eos" and not context.space.eos:
+        self.terminal: Terminal = config.terminal or ("eos" if context.space.eos else "zero")
+        if self.terminal == "eos" and not context.space.eos:
             raise ValueError("learner.terminal eos needs a task whose sequences end by <eos>")
-        if self.divergence.neutral and config.terminal == "zero":
+        if self.divergence.neutral and self.terminal == "zero":
             raise ValueError(
                 f"learner.divergence {config.divergence} is neutral at a reward of "
                 f"{self.divergence.neutral:g}, so that a V of 0 after the end does not fit: "
@@ -233,7 +235,7 @@ class SequenceMatch(MLE):
         if self._shift is None:
             self._shift = self._centre(values_BS[:count, :-1], data)
         rewards = implied_rewards(
-            log_probs_BT, values_BS, typed, settings.gamma, settings.terminal, self._shift
+            log_probs_BT, values_BS, typed, settings.gamma, self.terminal, self._shift
         )
         as_meant_BT = typed.labels_BT == typed.actions_BT
         penalty_B = penalties(rewards, self.divergence, settings.alpha, settings.gamma, as_meant_BT)

@@ -7,7 +7,7 @@ the intended action a; the expert rubs it out and types a, which does not slip a
 
 Where the environment is to blame, the label of u is a: that is what was meant there. The other
 reading takes u for the expert's own action and so teaches a policy to slip as well. Under the first
-and uniform slips, the share of visits to a state s u in which the expert rubs out is
+and uniform slips, the share of arrivals in a state s u after which the expert rubs out is
 
     p(<backspace> | s u) = rate / (rate + V P_data(u | s))
 

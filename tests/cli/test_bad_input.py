@@ -87,7 +87,7 @@ def test_an_unknown_command_names_the_nearest(refused):
         ),
         ("--learner sequence_match --learner.divergence no:one", ["learner.divergence no:one: "]),
         (
-            "--learner sequence_match --learner.divergence forward-kl",
+            "--learner sequence_match --learner.divergence forward-kl --learner.terminal zero",
             ["learner.divergence forward-kl", "it needs learner.terminal eos"],
         ),
         ("--learner sequence_match --learner.stride 9", ["learner.stride must be at most"]),

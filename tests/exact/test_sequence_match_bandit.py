@@ -14,7 +14,8 @@ from learners.divergences import DIVERGENCES
 from learners.sequence_match import Terminal, implied_rewards, penalties
 from rubout.tape import written
 from rubout.types import ActionSpace, Sequences, Trajectories
-from tests.exact.tabular import TabularPolicy, minimise, settle
+from tests.exact.solvers import minimise, settle
+from tests.exact.tabular import TabularPolicy
 
 P = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
 ENTROPY = float(-(P * P.log()).sum())

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from learners.divergences import DIVERGENCES
 from rubout.types import ActionSpace
-from tests.exact.tabular import TabularPolicy, Typing, equilibrium, minimise, settle
+from tests.exact.solvers import equilibrium, minimise, settle
+from tests.exact.tabular import TabularPolicy, Typing
 
 GAMMA = 0.9
 WORLD = Typing(ActionSpace(2, 2, backspace=True), GAMMA)
@@ -115,7 +116,7 @@ def test_how_far_chi2_goes_from_the_data():
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 10.0])
 def test_the_mixture_settles_where_rewards_are_bounded(alpha):
-    """rho_data - rho_pi = alpha/4 (rho_data + rho_pi) x, so |alpha x| <= 4 (LS-IQ, section 3)."""
+    """rho_data - rho_pi = alpha/4 (rho_data + rho_pi) x, so |alpha x| <= 4 (LS-IQ)."""
     policy = TabularPolicy(WORLD.space).double()
     equilibrium(WORLD, policy, DATA_K, alpha)
     visits_K = WORLD.visits(WORLD.probs(policy))
