@@ -17,8 +17,8 @@ beta L_BC + (1 - beta) L_SM, beta falling from 1.
 
 What the paper leaves open, and what is done here. Both losses are divided by the weights of the
 batch's actions, never of one sequence. All logits are taken to be shifted by a constant, the same
-in every state, that centres V on the first batch that sees L_SM. A slip of the environment bears
-no penalty, because V(s') would be a sample of an expectation. The terminal V is the logit of `<eos>`
+in every state, that centres V on the first batch that sees L_SM. A slip of the environment bears no
+penalty, because V(s') would be a sample of an expectation. The terminal V is the logit of `<eos>`
 after `<eos>`, with the closed form of the absorbing state's infinite tail; or it is 0, and then to
 end is as good a way out of a bad state as to rub out. Rollouts are used again from a buffer, fewer
 of them than data, and scored anew.
