@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rubout.tape import TapeState
+from rubout.keys import TapeState
 from rubout.types import ActionSpace, Sequences, Trajectories
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from envs.common import Array
-from rubout.tape import TapeState, is_over, press
+from rubout.keys import TapeState, is_over, press
 from rubout.types import ActionSpace, Sequences
 
 

@@ -42,7 +42,8 @@ from envs.common import (
     strike_through,
 )
 from envs.starts import choose, read_actions, read_mask, read_rows, restart, type_prefixes
-from rubout.tape import Keys, blank, is_over, press, replay
+from rubout.keys import Keys, blank, is_over, press
+from rubout.tape import replay
 from rubout.types import ActionSpace, Legality, Trajectories
 
 Observations: TypeAlias = dict[str, Array]

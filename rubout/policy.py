@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from rubout.tape import Keys
+from rubout.keys import Keys
 from rubout.types import ActionSpace, Sequences, Trajectories
 
 Want = Literal["log_probs", "values", "log_softmax"]

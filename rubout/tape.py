@@ -1,15 +1,13 @@
-"""The tape: what stands on it after each key, and what every state sees.
+"""Whole action logs on the tape: what is left of them, and what every state sees.
 
 States are a pure function of the action log, so only actions are ever stored or sent. The
-vectorised env presses keys one at a time (`press`), policies and losses replay whole logs
-(`replay`); both rest on the same transition.
+vectorised env presses keys one at a time (`rubout.keys.press`), policies and losses replay whole
+logs (`replay`); both rest on the same transition.
 
 A log is laid out as a tree of nodes: node 0 is the start, one node for every token of the prompt
 and for every token typed. A node's parent is the token it was typed after; a backspace returns to
 the parent, makes no node and so costs nothing. The state before action t is a node; what that
 state sees is the path from the start to it.
-
-Actions that are illegal where they stand (an env accepts any) leave the tape as it is.
 """
 
 from __future__ import annotations
@@ -20,43 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rubout.keys import blank, press
 from rubout.types import ActionSpace, Legality, Sequences, Trajectories
-
-
-@dataclass(frozen=True, slots=True)
-class TapeState:
-    """B tapes between two keys.
-
-    Attributes:
-        tokens_BL: int64 [B, L], what stands on the tape, 0 beyond its end.
-        length_B: int64 [B], tokens on the tape, prompt included.
-        prompt_length_B: int64 [B], how many of them cannot be rubbed out.
-        num_actions_B: int64 [B], keys pressed.
-        num_backspaces_B: int64 [B], deletions among them.
-        rubbed_B: int64 [B], the token that the last key rubbed out, -1 if it did not.
-    """
-
-    tokens_BL: Tensor
-    length_B: Tensor
-    prompt_length_B: Tensor
-    num_actions_B: Tensor
-    num_backspaces_B: Tensor
-    rubbed_B: Tensor
-
-    def legality(self, space: ActionSpace) -> Legality:
-        """What may be pressed now, shape [B]."""
-        return space.legality(
-            self.length_B, self.prompt_length_B, self.num_backspaces_B, self.rubbed_B
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """What one key did to each of B tapes: bool [B] each, all False for an illegal key."""
-
-    typed_B: Tensor
-    rubbed_B: Tensor
-    ended_B: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,77 +45,6 @@ class Tape:
     legality_BS: Legality
     path_BD: Tensor
     linear: bool
-
-
-def blank(
-    space: ActionSpace, batch_size: int, prompts: Sequences | None, device: torch.device | str
-) -> TapeState:
-    """B tapes that hold nothing but their prompts.
-
-    Raises:
-        ValueError: a prompt fills the tape or holds ids that are not tokens.
-    """
-    zeros = torch.zeros(batch_size, dtype=torch.int64, device=device)
-    tokens = torch.zeros(batch_size, space.max_length, dtype=torch.int64, device=device)
-    lengths = zeros
-    if prompts is not None:
-        if len(prompts) != batch_size:
-            raise ValueError(f"{len(prompts)} prompts for {batch_size} sequences")
-        lengths = prompts.lengths_B.to(device)
-        given = prompts.tokens_BL.to(device).masked_fill(~prompts.mask_BL.to(device), 0)
-        if int(lengths.max()) >= space.max_length:
-            raise ValueError(
-                f"a prompt of {int(lengths.max())} tokens fills the tape of {space.max_length}"
-            )
-        if bool(((given < 0) | (given >= space.num_tokens)).any()):
-            raise ValueError("a prompt holds ids that are not tokens")
-        width = min(given.shape[1], space.max_length)
-        tokens[:, :width] = given[:, :width]
-    return TapeState(tokens, lengths, lengths, zeros, zeros, torch.full_like(zeros, -1))
-
-
-def press(
-    space: ActionSpace, state: TapeState, actions_B: Tensor, active_B: Tensor | None = None
-) -> tuple[TapeState, Keys]:
-    """Press one key on each tape.
-
-    Args:
-        space: what the actions mean.
-        state: the tapes.
-        actions_B: int64 [B], any value; what is illegal changes nothing but the count.
-        active_B: bool [B]; where False nothing is pressed. None: everywhere.
-
-    Returns:
-        the tapes after, and what each key did.
-    """
-    legal = state.legality(space)
-    active = torch.ones_like(legal.token) if active_B is None else active_B
-    is_token = (actions_B >= 0) & (actions_B < space.num_tokens) & (actions_B != legal.forbidden)
-    typed = active & is_token & legal.token
-    rubbed = active & legal.backspace & (actions_B == space.backspace_id)
-    ended = active & (actions_B == space.eos_id) & space.eos
-
-    slot = torch.where(rubbed, state.length_B - 1, state.length_B.clamp(max=space.max_length - 1))
-    old = state.tokens_BL.gather(1, slot.unsqueeze(1)).squeeze(1)
-    new = torch.where(typed, actions_B, old.masked_fill(rubbed, 0))
-    after = TapeState(
-        tokens_BL=state.tokens_BL.scatter(1, slot.unsqueeze(1), new.unsqueeze(1)),
-        length_B=state.length_B + typed.long() - rubbed.long(),
-        prompt_length_B=state.prompt_length_B,
-        num_actions_B=state.num_actions_B + active.long(),
-        num_backspaces_B=state.num_backspaces_B + rubbed.long(),
-        rubbed_B=torch.where(rubbed, old, torch.where(active, -1, state.rubbed_B)),
-    )
-    return after, Keys(typed, rubbed, ended)
-
-
-def is_over(space: ActionSpace, state: TapeState, keys: Keys) -> tuple[Tensor, Tensor]:
-    """Whether the episodes ended with this key: (terminated, truncated), bool [B] each.
-
-    Terminated at `<eos>`, or where there is none, on a full tape; truncated at the action limit.
-    """
-    terminated = keys.ended_B if space.eos else state.length_B >= space.max_length
-    return terminated, ~terminated & (state.num_actions_B >= space.action_limit)
 
 
 def replay(space: ActionSpace, trajectories: Trajectories) -> Tape:

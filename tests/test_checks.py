@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from learners.mle import MLE, MLEConfig
 from learners.psi_mle import PsiMLEConfig
 from rubout.checks import check_learner, check_policy, check_reward, check_task, random_logs
+from rubout.keys import Keys, blank, press
 from rubout.learner import Context, Demand
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
 from rubout.policies.network import Memory
 from rubout.policy import Policy, Scores, Want
-from rubout.tape import Keys, Tape, blank, press, replay, survivors, written
+from rubout.tape import Tape, replay, survivors, written
 from rubout.task import Codec, Split, Task
 from rubout.tasks.arithmetic import Arithmetic
 from rubout.tasks.codecs import CharCodec, IdsCodec

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rubout.checks import random_logs
+from rubout.keys import blank, is_over, press
 from rubout.noise import Blame, Noise, inject
-from rubout.tape import blank, is_over, press, replay, survivors, written
+from rubout.tape import replay, survivors, written
 from rubout.types import ActionSpace, Sequences, Trajectories
 
 

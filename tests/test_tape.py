@@ -8,17 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rubout import tape as module
-from rubout.tape import (
-    Tape,
-    blank,
-    is_over,
-    press,
-    replay,
-    survivors,
-    visibility,
-    with_ends,
-    written,
-)
+from rubout.keys import blank, is_over, press
+from rubout.tape import Tape, replay, survivors, visibility, with_ends, written
 from rubout.types import ActionSpace, Sequences, Trajectories
 
 Log = tuple[list[int], list[int]]  # prompt, actions

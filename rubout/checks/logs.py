@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from rubout.keys import blank, is_over, press
 from rubout.policy import Policy
-from rubout.tape import blank, is_over, press
 from rubout.types import ActionSpace, Sequences, Trajectories
 
 _MOST_ACTIONS = 24  # of a log typed at random

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from rubout.checks.common import close, need, row_of
 from rubout.checks.logs import random_logs
+from rubout.keys import Keys, TapeState, blank, press
 from rubout.policy import Policy
-from rubout.tape import Keys, TapeState, blank, press
 from rubout.types import Sequences, Trajectories
 
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from rubout.evaluation.nll import Estimate, log_probs, mean_of, nll, per_action
+from rubout.keys import blank, press
 from rubout.policy import Policy
 from rubout.rollout.draw import seed_of, uniforms
-from rubout.tape import blank, press
 from rubout.task import Task
 from rubout.types import ActionSpace, Trajectories
 

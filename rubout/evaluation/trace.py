@@ -15,7 +15,7 @@ import torch
 from rich.text import Text
 from torch import Tensor
 
-from rubout.tape import blank, press
+from rubout.keys import blank, press
 from rubout.task import Codec
 from rubout.types import ActionSpace, Sequences, Trajectories
 

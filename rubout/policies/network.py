@@ -13,9 +13,10 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
+from rubout.keys import Keys
 from rubout.policies.linear_scores import linear_scores
 from rubout.policy import Generation, Policy, Scores, Want
-from rubout.tape import Keys, Tape, replay, with_ends
+from rubout.tape import Tape, replay, with_ends
 from rubout.types import ActionSpace, Legality, Sequences, Trajectories
 
 Memory = dict[str, Tensor]

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rubout.keys import blank, press
 from rubout.plugins import resolve
 from rubout.policy import Generation, Policy
 from rubout.rollout.draw import inverse_cdf, uniforms
-from rubout.tape import blank, press
 from rubout.types import Sequences, Trajectories
 
 RewardFunction = Callable[[Trajectories], Tensor]

@@ -19,10 +19,11 @@ from rubout.evaluation.backspaces import (
 from rubout.evaluation.evaluate import evaluate, figures
 from rubout.evaluation.nll import nll
 from rubout.evaluation.references import ConstantPolicy
+from rubout.keys import blank, press
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
 from rubout.policies.transformer import TransformerConfig, TransformerPolicy
 from rubout.policy import Policy
-from rubout.tape import blank, press, written
+from rubout.tape import written
 from rubout.task import Codec, Split, Task
 from rubout.tasks.arithmetic import Arithmetic
 from rubout.tasks.codecs import IdsCodec

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from rubout.checks import check_policy
 from rubout.evaluation.references import ConstantPolicy
+from rubout.keys import blank, press
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
 from rubout.policies.transformer import TransformerConfig, TransformerPolicy
 from rubout.policy import Policy
-from rubout.tape import blank, press
 from rubout.types import ActionSpace, Sequences, Trajectories
 
 SPACES = {
