@@ -26,35 +26,60 @@ from rubout.tasks.codecs import CharCodec
 from rubout.types import ActionSpace, Sequences, Trajectories
 
 CHARACTERS = " +,-?0123456789Iabcdefhinstw"
-_BASES = (2, 16)
 _DIGITS = "0123456789abcdef"
 _BEFORE_BASE = "In base "
-_ENTROPY = (3.0, 10.0)
 _MIN_ENTROPY = 1.0  # of one operand
+_LARGEST_ENTROPY = 18  # operands are 64-bit numbers
+_PATIENCE = 100  # draws in vain for one new question, before there seem to be too few
+
+
+@dataclass(frozen=True)
+class ArithmeticConfig:
+    """Options of the task `arithmetic`."""
+
+    train: int = 5000
+    """Training questions."""
+    validation: int = 500
+    """Validation questions, none of which occurs in training."""
+    test: int = 2000
+    """Test questions, none of which occurs in training."""
+    seed: int = 0
+    """Which questions."""
+    smallest_base: int = 2
+    """Bases from here."""
+    largest_base: int = 16
+    """Bases up to here; 16 at most."""
+    least_entropy: float = 3.0
+    """Decimal digits of both operands together, at least."""
+    most_entropy: float = 10.0
+    """And at most; the published task has 3 to 10."""
+
+
+_PUBLISHED = ArithmeticConfig()
 
 
 class Arithmetic(Task):
     """`In base 7, what is -15 + 4?` and its answer, character by character."""
 
-    @dataclass(frozen=True)
-    class Config:
-        """Options of the task `arithmetic`."""
+    Config = ArithmeticConfig
 
-        train: int = 5000
-        """Training questions."""
-        validation: int = 500
-        """Validation questions, none of which occurs in training."""
-        test: int = 2000
-        """Test questions, none of which occurs in training."""
-        seed: int = 0
-        """Which questions."""
-
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: ArithmeticConfig) -> None:
         """Draw the questions of all splits.
 
         Raises:
-            UserError: a split is empty.
+            UserError: a split is empty, or there are no such questions.
         """
+        if not 2 <= config.smallest_base <= config.largest_base <= len(_DIGITS):
+            raise UserError(
+                f"arithmetic knows the bases 2 to 16: not {config.smallest_base} to "
+                f"{config.largest_base} (task.smallest-base, task.largest-base)"
+            )
+        if not 0 < config.least_entropy <= config.most_entropy <= _LARGEST_ENTROPY:
+            raise UserError(
+                f"task.least-entropy and task.most-entropy must be above 0, in this order, and at "
+                f"most {_LARGEST_ENTROPY}: not {config.least_entropy:g} and "
+                f"{config.most_entropy:g}"
+            )
         # Validation last: its size moves neither of the others.
         sizes: dict[Split, int] = {
             "train": config.train,
@@ -66,12 +91,12 @@ class Arithmetic(Task):
                 raise UserError(f"arithmetic needs at least one {name} question, not {size}")
         self.config = config
         self.codec: CharCodec = CharCodec(CHARACTERS)
-        self.space = ActionSpace(len(CHARACTERS), longest_text())
+        self.space = ActionSpace(len(CHARACTERS), longest_text(config))
         seen: set[str] = set()
         self._splits: dict[Split, tuple[Sequences, Sequences]] = {}
         for name, size in sizes.items():
             rng = random.Random(f"arithmetic/{config.seed}/{name}")
-            pairs = _draw(rng, size, seen)
+            pairs = _draw(rng, config, size, seen)
             seen.update(question for question, _ in pairs)
             questions, answers = (
                 Sequences.of([self.codec.encode(text) for text in texts])
@@ -121,13 +146,13 @@ class Arithmetic(Task):
         return {"exact_match": torch.tensor(matches, dtype=torch.float32)}
 
 
-def draw_question(rng: random.Random) -> tuple[str, str]:
+def draw_question(rng: random.Random, config: ArithmeticConfig = _PUBLISHED) -> tuple[str, str]:
     """One question and its answer, as the dataset's generator draws them."""
-    entropy = rng.uniform(*_ENTROPY)
+    entropy = rng.uniform(config.least_entropy, config.most_entropy)
     share = rng.uniform(0, entropy)
     first = _draw_operand(rng, max(_MIN_ENTROPY, share))
     second = _draw_operand(rng, max(_MIN_ENTROPY, entropy - share))
-    base = rng.randint(*_BASES)
+    base = rng.randint(config.smallest_base, config.largest_base)
     sign = rng.choice("+-")
     answer = first + second if sign == "+" else first - second
     left, right = in_base(first, base), in_base(second, base)
@@ -144,16 +169,16 @@ def in_base(value: int, base: int) -> str:
     return f"-{digits}" if value < 0 else digits
 
 
-def longest_text() -> int:
+def longest_text(config: ArithmeticConfig = _PUBLISHED) -> int:
     """Characters that hold every question with its answer.
 
-    Base 2 needs the most digits. One operand of all the entropy needs the most, because the other
-    still has its least.
+    The smallest base needs the most digits. One operand of all the entropy needs the most, because
+    the other still has its least.
     """
-    bounds = [_largest(_ENTROPY[1]), _largest(_MIN_ENTROPY)]
-    operands = [len(in_base(-bound, _BASES[0])) for bound in bounds]
-    answer = len(in_base(-sum(bounds), _BASES[0]))
-    return len(f"{_BEFORE_BASE}16, what is  + ?") + sum(operands) + answer
+    bounds = [_largest(max(config.most_entropy, _MIN_ENTROPY)), _largest(_MIN_ENTROPY)]
+    operands = [len(in_base(-bound, config.smallest_base)) for bound in bounds]
+    answer = len(in_base(-sum(bounds), config.smallest_base))
+    return len(f"{_BEFORE_BASE}{config.largest_base}, what is  + ?") + sum(operands) + answer
 
 
 def _largest(entropy: float) -> int:
@@ -166,10 +191,21 @@ def _draw_operand(rng: random.Random, entropy: float) -> int:
     return rng.randint(-bound, bound)
 
 
-def _draw(rng: random.Random, size: int, taken: set[str]) -> list[tuple[str, str]]:
+def _draw(
+    rng: random.Random, config: ArithmeticConfig, size: int, taken: set[str]
+) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
+    in_vain = 0
     while len(pairs) < size:
-        question, answer = draw_question(rng)
+        question, answer = draw_question(rng, config)
         if question not in taken:
             pairs.append((question, answer))
+            in_vain = 0
+            continue
+        in_vain += 1
+        if in_vain > _PATIENCE:
+            raise UserError(
+                "arithmetic: there are too few such questions for so many: fewer task.train, or "
+                "a larger task.most-entropy"
+            )
     return pairs

@@ -183,3 +183,41 @@ def test_in_base() -> None:
 
 def test_it_is_found_by_name() -> None:
     assert plugins.find("task", "arithmetic") is Arithmetic
+
+
+def test_smaller_questions() -> None:
+    config = Arithmetic.Config(
+        train=300, validation=20, test=40, smallest_base=7, largest_base=8, most_entropy=4.0
+    )
+    small = Arithmetic(config)
+    texts = questions(small, "train")
+    answers = [small.codec.decode(row) for row in small.answers("train").lists()]
+    assert {check(*pair) for pair in zip(texts, answers, strict=True)} == {7, 8}
+    longest = max(len(text + answer) for text, answer in zip(texts, answers, strict=True))
+    assert longest <= small.space.max_length == longest_text(config) < longest_text()
+    operands = [int(match[2], int(match[1])) for text in texts if (match := QUESTION.match(text))]
+    assert 100 < max(map(abs, operands)) <= 5000
+
+
+def test_the_options_leave_the_published_questions_as_they_are() -> None:
+    first = Arithmetic(Arithmetic.Config(1, 1, 1))
+    assert questions(first, "train") == ["In base 15, what is -3 - -104b2a?"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"smallest_base": 1}, "bases 2 to 16"),
+        ({"largest_base": 17}, "bases 2 to 16"),
+        ({"smallest_base": 9, "largest_base": 8}, "bases 2 to 16"),
+        ({"least_entropy": 5.0, "most_entropy": 4.0}, "in this order"),
+        ({"least_entropy": 0.0}, "above 0"),
+        (
+            {"least_entropy": 0.5, "most_entropy": 0.5, "largest_base": 2, "train": 9000},
+            "too few such questions",
+        ),
+    ],
+)
+def test_questions_that_do_not_exist(options: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Arithmetic(Arithmetic.Config(**options))  # type: ignore[arg-type]
