@@ -130,7 +130,7 @@ SCALES: dict[str, dict[str, Any]] = {
         "pretraining": 4000,
         "updates": 1000,
         "seeds": 3,
-        "cells": MATTER,
+        "cells": (MATTER[0], MATTER[1], MATTER[2], MATTER[5]),
         "temperatures": (1.0, 0.7, 0.4, 0.1),
     },
     "full": {
