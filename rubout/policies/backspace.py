@@ -8,6 +8,7 @@ others, and its bias makes it rare, but not so rare that no rollout ever shows i
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -35,10 +36,11 @@ def begin_backspace(
     head.bias[key] = head.bias[:key].mean()
     training = policy.training
     policy.eval()
-    rows_BTA = policy.score(data, {"log_softmax"}).log_softmax_BTA
+    asked = replace(data, intended_BT=torch.full_like(data.actions_BT, key))
+    log_probs_BT = policy.score(asked, {"log_probs"}).log_probs_BT
     policy.train(training)
-    assert rows_BTA is not None
-    found = rows_BTA[data.mask_BT][:, key]
+    assert log_probs_BT is not None
+    found = log_probs_BT[data.mask_BT]
     legal = found[found.isfinite()]
     if len(legal):
         odds = math.log(probability) - math.log1p(-probability)
