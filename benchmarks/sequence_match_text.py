@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import chart
 from benchmarks.common import interval, machine, options_of, paired, print_table, train_all
 from rubout.cli.show import trained_policy
 from rubout.evaluation.evaluate import draw
@@ -131,6 +132,32 @@ def traces(path: Path, count: int = 5) -> None:
         print(f"  {plain(pieces(codec, space, prompt, actions))}")
 
 
+def curves(folders: dict[str, Path]) -> list[chart.Panel]:
+    """Validation NLL of each learner, and what SequenceMatch's own figures do, of one seed."""
+    records = {
+        name: [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for name, path in folders.items()
+    }
+
+    def line(name: str, figure: str) -> list[tuple[float, float]]:
+        return [(item["update"], item[figure]) for item in records[name] if figure in item]
+
+    ours = "sequence_match"
+    return [
+        chart.Panel(
+            "validation NLL, nats", {name: line(name, "nll_validation") for name in records}
+        ),
+        chart.Panel(
+            "penalty per action",
+            {
+                "on data": line(ours, "penalty_data"),
+                "on rollouts": line(ours, "penalty_model"),
+            },
+        ),
+        chart.Panel("share of deletions in rollouts", {ours: line(ours, "rollout/backspaces")}),
+    ]
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -139,6 +166,9 @@ def main() -> None:
     parser.add_argument("--coco", type=Path, default=Path("../shared/data/image_coco_train.txt"))
     parser.add_argument("--out", type=Path, default=None, help="default: runs/text-SCALE")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
+    parser.add_argument(
+        "--svg", type=Path, default=None, help="also draw the curves of seed 0 here"
+    )
     options = parser.parse_args()
     scale = SCALES[options.scale]
     out = (options.out or Path("runs") / f"text-{options.scale}").resolve()
@@ -170,6 +200,9 @@ def main() -> None:
         report(task, results, scale["seeds"], about)
         traces(folders[(task, "sequence_match", 0)])
     print(f"\n{(time.perf_counter() - began) / 60:.1f} minutes; {machine()}")
+    if options.svg:
+        last = tasks[-1]
+        chart.write(options.svg, curves({name: folders[(last, name, 0)] for name in LEARNERS}))
     if options.json:
         document = {"scale": options.scale, "results": found} | machine()
         options.json.write_text(json.dumps(document, indent=2))
