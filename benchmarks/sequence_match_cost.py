@@ -9,7 +9,7 @@ the next one thing is added:
 - mle: the batch as it is;
 - behavioural cloning: with slips (3% of the actions), so that logs are trees;
 - chi2: the values of all states, and the penalty on the data;
-- chi2-mixture: one rollout from the buffer for four sequences of data, scored and penalised;
+- chi2-mixture: one rollout from the buffer for eight sequences of data, scored and penalised;
 - with rollouts: fresh ones every ten updates, in the same process;
 - overlapped: the same with one Ray actor that generates while the learner learns (two processes).
 

@@ -54,7 +54,7 @@ SCALES: dict[str, dict[str, Any]] = {
             "python-docs": {"updates": 800, "evaluate-every": 100, "policy.dropout": 0.5},
             "coco": {"updates": 1000, "evaluate-every": 200},
         },
-        "match": {"bc-updates": 400, "anneal-updates": 200},
+        "match": {"bc-updates": 400, "anneal-updates": 200, "stride": 4},
         "seeds": 3,
     },
     "full": {

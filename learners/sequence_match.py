@@ -67,8 +67,8 @@ class SequenceMatchConfig(BehaviouralCloningConfig):
     """Updates between one batch of fresh rollouts and the next (mixture only)."""
     capacity: int = 10
     """Batches of rollouts in the replay buffer; the oldest is dropped."""
-    stride: int = 4
-    """One rollout is scored for so many real sequences."""
+    stride: int = 8
+    """One rollout is scored for so many real sequences; at 8 each is used about once."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

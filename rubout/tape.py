@@ -57,9 +57,8 @@ def replay(space: ActionSpace, trajectories: Trajectories) -> Tape:
     Returns:
         the tape, N <= 1 + P + T nodes wide.
     """
-    if _is_plain(space, trajectories):
-        return _replay_linear(space, trajectories)
-    return _replay_tree(space, trajectories)
+    tape = _replay_legal(space, trajectories)
+    return _replay_keys(space, trajectories) if tape is None else tape
 
 
 def with_ends(space: ActionSpace, trajectories: Trajectories, tape: Tape) -> Tape:
@@ -172,51 +171,76 @@ def _prompt_parts(space: ActionSpace, trajectories: Trajectories) -> tuple[Tenso
     return torch.cat([start, tokens], dim=1), prompts.lengths_B
 
 
-def _is_plain(space: ActionSpace, trajectories: Trajectories) -> bool:
-    """No key of these logs rubs out anything or is illegal: the tape needs no replay."""
-    _, prompt_length_B = _prompt_parts(space, trajectories)
-    actions, mask = trajectories.actions_BT, trajectories.mask_BT
-    is_token = mask & (actions >= 0) & (actions < space.num_tokens)
-    legal = is_token | (mask & (actions == space.eos_id) & space.eos)
-    fits = (is_token.sum(1) + prompt_length_B <= space.max_length).all()
-    return bool((legal == mask).all() & fits)
+def _replay_legal(space: ActionSpace, trajectories: Trajectories) -> Tape | None:
+    """All steps at once, if every action of every log is legal where it stands; else None.
 
-
-def _replay_linear(space: ActionSpace, trajectories: Trajectories) -> Tape:
-    """The closed form of `_replay_tree` for logs without a deletion."""
+    What stands at a depth is the node last typed there, so the node of a state is the last one
+    typed at the state's depth.
+    """
     head, prompt_length_B = _prompt_parts(space, trajectories)
-    device = head.device
-    batch, num_actions = trajectories.actions_BT.shape
-    is_token = trajectories.mask_BT & (trajectories.actions_BT < space.num_tokens)
-    typed_B = is_token.sum(1)
-    last_B = prompt_length_B + typed_B
-    num_nodes = 1 + int(last_B.max()) if batch else 1
+    actions, mask = trajectories.actions_BT, trajectories.mask_BT
+    typed = mask & (actions >= 0) & (actions < space.num_tokens)
+    rubbed = mask & (actions == space.backspace_id) & space.backspace
+    ended = mask & (actions == space.eos_id) & space.eos
+    prompt_B1 = prompt_length_B.unsqueeze(1)
+    change = functional.pad((typed.long() - rubbed.long()).cumsum(1), (1, 0))
+    length_BS = prompt_B1 + change
+    deletions_BS = functional.pad(rubbed.cumsum(1), (1, 0))
+    allowed = space.legality(length_BS, prompt_B1, deletions_BS, torch.full_like(length_BS, -1))
+    legal = (typed & allowed.token[:, :-1]) | (rubbed & allowed.backspace[:, :-1]) | ended
+    if not bool(legal.equal(mask)):
+        return None
 
-    tokens = torch.zeros(batch, head.shape[1] + num_actions + 1, dtype=torch.int64, device=device)
-    tokens[:, : head.shape[1]] = head
-    steps = torch.arange(num_actions, device=device)
-    places = torch.where(is_token, prompt_length_B.unsqueeze(1) + 1 + steps, tokens.shape[1] - 1)
-    tokens = tokens.scatter(1, places, trajectories.actions_BT)[:, :num_nodes]
+    node_BT = prompt_B1 + typed.cumsum(1)
+    num_nodes = 1 + int(node_BT[:, -1].max()) if actions.numel() else 1 + int(prompt_B1.max())
+    states_BS = _last_typed(length_BS, functional.pad(node_BT * typed, (1, 0)), prompt_B1)
+    spare = torch.where(typed, node_BT, num_nodes)  # where steps without a new node write
+    places = torch.arange(num_nodes + 1, device=head.device)
+    is_prompt = places <= prompt_B1
+    width = min(head.shape[1], num_nodes)
 
-    nodes = torch.arange(num_nodes, device=device).expand(batch, -1)
-    real = nodes <= last_B.unsqueeze(1)
-    steps = torch.arange(num_actions + 1, device=device)
-    states = torch.minimum(prompt_length_B.unsqueeze(1) + steps, last_B.unsqueeze(1))
-    zeros = torch.zeros_like(states)
-    path = torch.arange(space.max_length + 1, device=device).clamp(max=num_nodes - 1)
+    def put(prompt_BN: Tensor, values_BT: Tensor) -> Tensor:
+        return (prompt_BN * is_prompt).scatter(1, spare, values_BT)[:, :num_nodes]
+
+    start_BN = functional.pad(head[:, :width], (0, num_nodes + 1 - width))
+    tokens_BN = put(start_BN, actions)
+    path_BD = torch.arange(space.max_length + 2, device=head.device).repeat(len(actions), 1)
+    depth_BT = torch.where(typed, length_BS[:, 1:], space.max_length + 1)
+    path_BD = path_BD.scatter_reduce(1, depth_BT, node_BT, "amax")[:, :-1]
+    before_BT = tokens_BN.gather(1, states_BS[:, :-1])
+    rubbed_BS = functional.pad(torch.where(rubbed, before_BT, -1), (1, 0), value=-1)
+    legality = space.legality(length_BS, prompt_B1, deletions_BS, rubbed_BS)
+    if bool((typed & (actions == legality.forbidden[:, :-1])).any()):
+        return None
     return Tape(
-        tokens_BN=tokens.masked_fill(~real, 0),
-        parents_BN=(nodes - 1).clamp(min=0).masked_fill(~real, 0),
-        depths_BN=nodes.masked_fill(~real, 0),
-        states_BS=states,
-        legality_BS=space.legality(states, prompt_length_B.unsqueeze(1), zeros, zeros - 1),
-        path_BD=path.expand(batch, -1),
-        linear=True,
+        tokens_BN=tokens_BN,
+        parents_BN=put((places - 1).clamp(min=0), states_BS[:, :-1]),
+        depths_BN=put(places, length_BS[:, 1:]),
+        states_BS=states_BS,
+        legality_BS=legality,
+        path_BD=path_BD.clamp(max=num_nodes - 1),
+        linear=not bool(rubbed.any()),
     )
 
 
-def _replay_tree(space: ActionSpace, trajectories: Trajectories) -> Tape:
-    """Key by key, with a stack of nodes: what stands at each depth."""
+def _last_typed(length_BS: Tensor, typed_BS: Tensor, prompt_B1: Tensor) -> Tensor:
+    """For every state the last node typed at its depth so far.
+
+    Args:
+        length_BS: int64, the states' depths.
+        typed_BS: int64, the node whose typing led to the state; 0 where nothing was typed.
+        prompt_B1: int64, the node that stands where nothing was typed at a depth.
+    """
+    by_depth, order = length_BS.sort(dim=1, stable=True)
+    # Depth by depth in order of time; the depth's share keeps what is shallower from being larger.
+    shares = by_depth * (typed_BS.shape[1] + int(prompt_B1.max()) + 1)
+    largest = (typed_BS.gather(1, order) + shares).cummax(dim=1).values - shares
+    found = torch.empty_like(largest).scatter(1, order, largest)
+    return torch.where(found > 0, found, prompt_B1)
+
+
+def _replay_keys(space: ActionSpace, trajectories: Trajectories) -> Tape:
+    """Key by key, with a stack of nodes, whatever the keys are."""
     head, prompt_length_B = _prompt_parts(space, trajectories)
     device = head.device
     batch, num_actions = trajectories.actions_BT.shape

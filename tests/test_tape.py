@@ -139,22 +139,52 @@ def test_press_is_what_replay_replays(world: tuple[ActionSpace, list[Log]]) -> N
     assert state.num_actions_B.equal(trajectories.num_actions_B)
 
 
-@settings(max_examples=100, deadline=None)
-@given(world=worlds())
-def test_the_closed_form_equals_the_tree(world: tuple[ActionSpace, list[Log]]) -> None:
+def legal_keys(space: ActionSpace, prompt: list[int], actions: list[int]) -> list[int]:
+    """Those of the actions that do something, and `<eos>` if it is among them."""
+    kept: list[int] = []
+    for action in actions:
+        if space.eos and action == space.num_tokens:
+            return finished(space, prompt, [*kept, action])
+        before, after = literal(space, prompt, [*kept, action])[-2:]
+        kept += [action] * (before != after)
+    return finished(space, prompt, kept)
+
+
+@settings(max_examples=200, deadline=None)
+@given(world=worlds(), plain=st.booleans())
+def test_the_closed_form_is_what_the_keys_do(
+    world: tuple[ActionSpace, list[Log]], plain: bool
+) -> None:
     space, logs = world
-    trajectories = batch([(prompt, just_text(space, prompt, log)) for prompt, log in logs])
-    plain, tree = replay(space, trajectories), module._replay_tree(space, trajectories)
-    assert plain.linear
-    assert not tree.linear
+    choose = just_text if plain else legal_keys
+    trajectories = batch([(prompt, choose(space, prompt, log)) for prompt, log in logs])
+    at_once, by_key = (
+        module._replay_legal(space, trajectories),
+        module._replay_keys(space, trajectories),
+    )
+    assert at_once is not None
+    has_deletion = bool((trajectories.actions_BT[trajectories.mask_BT] == space.backspace_id).any())
+    assert at_once.linear is not (space.backspace and has_deletion)
+    assert not by_key.linear
     for name in ("tokens_BN", "parents_BN", "depths_BN", "states_BS"):
-        assert getattr(plain, name).equal(getattr(tree, name)), name
+        assert getattr(at_once, name).equal(getattr(by_key, name)), name
     for name in ("token", "backspace", "forbidden"):
-        one, other = getattr(plain.legality_BS, name), getattr(tree.legality_BS, name)
+        one, other = getattr(at_once.legality_BS, name), getattr(by_key.legality_BS, name)
         assert one.equal(other), name
-    meant = torch.arange(space.max_length + 1) <= plain.states_BS[:, -1:]
-    assert plain.path_BD.where(meant, 0).equal(tree.path_BD.where(meant, 0))
-    assert visibility(plain)[:, :1].equal(visibility(tree)[:, :1])
+    final = at_once.depths_BN.gather(1, at_once.states_BS[:, -1:])
+    meant = torch.arange(space.max_length + 1) <= final
+    assert at_once.path_BD.where(meant, 0).equal(by_key.path_BD.where(meant, 0))
+    if at_once.linear:
+        assert visibility(at_once)[:, :1].equal(visibility(by_key)[:, :1])
+
+
+def test_illegal_keys_are_followed_one_by_one() -> None:
+    space = ActionSpace(3, 2, backspace=True, forbid_redo=True, max_backspaces=1)
+    for actions in ([4], [0, 1, 2], [0, 4, 0], [0, 4, 1, 4], [-1], [5]):
+        logs = batch([([], actions), ([], [0, 1])])
+        assert module._replay_legal(space, logs) is None, actions
+        assert survivors(space, logs).lists()[0] == literal(space, [], actions)[-1]
+    assert module._replay_legal(space, batch([([], [0, 4, 1])])) is not None
 
 
 @settings(max_examples=60, deadline=None)

@@ -42,7 +42,7 @@ def test_the_fast_path_is_the_tree(
     logs = random_logs(PLAIN, 9, 3, with_prompts=with_prompts)
     assert tape.replay(SPACE, logs).linear
     results = []
-    for replay in (tape.replay, tape._replay_tree):
+    for replay in (tape.replay, tape._replay_keys):
         monkeypatch.setattr(network, "replay", replay)
         scores = policy.score(logs, {"log_probs", "values"})
         assert scores.log_probs_BT is not None
