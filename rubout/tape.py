@@ -209,6 +209,8 @@ def _replay_legal(space: ActionSpace, trajectories: Trajectories) -> Tape | None
     path_BD = path_BD.scatter_reduce(1, depth_BT, node_BT, "amax")[:, :-1]
     before_BT = tokens_BN.gather(1, states_BS[:, :-1])
     rubbed_BS = functional.pad(torch.where(rubbed, before_BT, -1), (1, 0), value=-1)
+    steps = torch.arange(rubbed_BS.shape[1], device=head.device)
+    rubbed_BS = rubbed_BS.gather(1, torch.minimum(steps, trajectories.num_actions_B.unsqueeze(1)))
     legality = space.legality(length_BS, prompt_B1, deletions_BS, rubbed_BS)
     if bool((typed & (actions == legality.forbidden[:, :-1])).any()):
         return None

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rubout import tape as module
@@ -150,8 +150,12 @@ def legal_keys(space: ActionSpace, prompt: list[int], actions: list[int]) -> lis
     return finished(space, prompt, kept)
 
 
+RUBBED_LAST = ActionSpace(2, 3, eos=False, backspace=True, forbid_redo=True)
+
+
 @settings(max_examples=200, deadline=None)
 @given(world=worlds(), plain=st.booleans())
+@example(world=(RUBBED_LAST, [([], [0, 2]), ([], [0, 0, 0])]), plain=False)
 def test_the_closed_form_is_what_the_keys_do(
     world: tuple[ActionSpace, list[Log]], plain: bool
 ) -> None:
