@@ -174,12 +174,12 @@ class SequenceMatch(MLE):
     """See the module."""
 
     Config = SequenceMatchConfig
+    config: SequenceMatchConfig
     uses_rollouts = True
     stands_for_run = "last"
 
     def __init__(self, policy: Policy, config: SequenceMatchConfig, context: Context) -> None:
         super().__init__(policy, config, context)
-        self.settings = config
         self.divergence = divergences.find(config.divergence)
         self.noise = config.noise.of(context.space.backspace)
         self.terminal: Terminal = config.terminal or ("eos" if context.space.eos else "zero")
@@ -202,17 +202,17 @@ class SequenceMatch(MLE):
 
     def demand(self, update: int) -> Demand:
         """Slips; and for a mixture fresh rollouts every so many updates after the cloning."""
-        since = update - self.settings.bc_updates
-        fresh = self.divergence.mixture and since >= 0 and since % self.settings.sample_every == 0
+        since = update - self.config.bc_updates
+        fresh = self.divergence.mixture and since >= 0 and since % self.config.sample_every == 0
         return Demand(rollouts=self.context.batch_size if fresh else 0, noise=self.noise)
 
     def beta(self, update: int) -> float:
         """The share of behavioural cloning in the loss of an update."""
-        since = update - self.settings.bc_updates
+        since = update - self.config.bc_updates
         if since < 0:
             return 1.0
-        fallen = min((since + 1) / (self.settings.anneal_updates + 1), 1.0)
-        return 1.0 - fallen * (1.0 - self.settings.beta)
+        fallen = min((since + 1) / (self.config.anneal_updates + 1), 1.0)
+        return 1.0 - fallen * (1.0 - self.config.beta)
 
     def update(self, data: Trajectories, rollouts: Trajectories | None) -> dict[str, float]:
         """See `Learner.update`."""
@@ -220,13 +220,13 @@ class SequenceMatch(MLE):
         self._updates += 1
         if rollouts is not None:
             self._buffer.add(rollouts)
-        if update < self.settings.bc_updates:
+        if update < self.config.bc_updates:
             return super().update(data, None)
         return self._match(update, data)
 
     def _match(self, update: int, data: Trajectories) -> dict[str, float]:
         """One step on beta L_BC + (1 - beta) L_SM."""
-        settings, group, count = self.settings, self.context.group, len(data)
+        config, group, count = self.config, self.context.group, len(data)
         typed = self._with_rollouts(update, data)
         scores = self.policy.score(typed, {"log_probs", "values"})
         log_probs_BT, values_BS = scores.log_probs_BT, scores.values_BS
@@ -235,10 +235,10 @@ class SequenceMatch(MLE):
         if self._shift is None:
             self._shift = self._centre(values_BS[:count, :-1], data)
         rewards = implied_rewards(
-            log_probs_BT, values_BS, typed, settings.gamma, self.terminal, self._shift
+            log_probs_BT, values_BS, typed, config.gamma, self.terminal, self._shift
         )
         as_meant_BT = typed.labels_BT == typed.actions_BT
-        penalty_B = penalties(rewards, self.divergence, settings.alpha, settings.gamma, as_meant_BT)
+        penalty_B = penalties(rewards, self.divergence, config.alpha, config.gamma, as_meant_BT)
         weights_BT = rewards.weights_BT[:count]
         sizes = [weights_BT.sum(), data.num_actions_B.sum(), count, len(typed) - count]
         total_weight, total_actions, total_data, total_model = group.sum(
@@ -273,7 +273,7 @@ class SequenceMatch(MLE):
         if not self.divergence.mixture:
             return data
         first_row = self.context.group.rank * len(data)
-        replayed = self._buffer.take(update, first_row, self.settings.stride)
+        replayed = self._buffer.take(update, first_row, self.config.stride)
         return Trajectories.cat([data, replace(replayed, rewards_BT=None)])
 
     def _centre(self, values_BT: Tensor, data: Trajectories) -> float:
@@ -282,7 +282,7 @@ class SequenceMatch(MLE):
         sums = torch.stack([values.sum(), values.new_tensor(len(values))])
         total, count = self.context.group.sum(sums.double()).tolist()
         neutral = self.divergence.neutral
-        return float(neutral / (self.settings.alpha * (1 - self.settings.gamma)) - total / count)
+        return float(neutral / (self.config.alpha * (1 - self.config.gamma)) - total / count)
 
     def state(self) -> dict[str, float | int | str]:
         """See `Learner.state`."""

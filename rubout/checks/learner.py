@@ -49,10 +49,8 @@ def check_learner(
     def build() -> Learner:
         _reseed(0)
         context = Context(space, _BATCH, torch.device("cpu"), Alone())
-        built: Learner = cls(
-            make_policy(space), cls.Config() if config is None else config, context
-        )
-        return built
+        options = cls.Config() if config is None else config
+        return cls(make_policy(space), options, context)  # type: ignore[no-any-return]
 
     ours = build()
     need(ours.modules().get("policy") is ours.policy, 'modules() lacks the policy as "policy"')

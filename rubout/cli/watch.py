@@ -4,78 +4,39 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
 
-import torch
-import tyro
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from rubout.cli import show, traces
+from rubout.cli import traces
+from rubout.cli.drawing import DrawOptions, drawn_from
 from rubout.cli.parse import parse
-from rubout.cli.prompts import repeated
 from rubout.errors import UserError
 from rubout.evaluation import trace
-from rubout.evaluation.evaluate import draw
 from rubout.task import Codec
-from rubout.training.run_folder import RunFolder
 from rubout.types import ActionSpace, Trajectories
 
 _SLOWEST = 0.1  # keys per second
 
 
 @dataclass(frozen=True)
-class WatchOptions:
+class WatchOptions(DrawOptions):
     """Type sequences key by key; where stdout is no terminal, write a line for each."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """RUN folder."""
     num: int = 5
     """Sequences."""
     speed: float = 20.0
     """Keys per second, on a terminal; 0: at once."""
-    temperature: float = 1.0
-    """Divides the logits."""
-    seed: int = 0
-    """The same seed gives the same sequences."""
-    prompt: str | None = None
-    """What every sequence starts with; it cannot be rubbed out."""
-    prefix: str | None = None
-    """What has been typed after the prompt when the policy goes on; it can be rubbed out."""
-    checkpoint: Literal["best", "last"] | None = None
-    """Best by validation NLL, or the newest (default: the one that stands for its learner: the
-    newest where likelihood is not what it optimises)."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the policy runs, wherever it was trained."""
-    threads: int = 1
-    """CPU threads."""
 
 
 def run(argv: list[str]) -> int:
     """See the module."""
     options = parse(WatchOptions, argv, "rubout watch")
-    if options.num < 1 or not options.temperature > 0 or options.threads < 1:
-        raise UserError("--num, --temperature and --threads must be positive")
     if options.speed != 0 and not options.speed >= _SLOWEST:
         raise UserError(f"--speed must be 0 (at once) or at least {_SLOWEST} keys per second")
-    torch.set_num_threads(options.threads)
-    folder = RunFolder.existing(options.run.resolve())
-    codec, space = folder.codec(), folder.space()
-    prompts = repeated(options.prompt, options.num, codec, space)
-    prefixes = repeated(options.prefix, options.num, codec, space, option="--prefix", after=prompts)
-    policy, _ = show.trained_policy(folder, folder.config(), options.checkpoint, options.device)
-    drawn = draw(
-        policy,
-        options.num,
-        options.seed,
-        prompts,
-        options.temperature,
-        show.unknown(codec),
-        prefixes,
-    )
-    play(Console(), codec, space, drawn, options.speed)
+    policy, codec, drawn = drawn_from(options)
+    play(Console(), codec, policy.space, drawn, options.speed)
     return 0
 
 

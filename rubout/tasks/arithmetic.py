@@ -29,7 +29,7 @@ CHARACTERS = " +,-?0123456789Iabcdefhinstw"
 _DIGITS = "0123456789abcdef"
 _BEFORE_BASE = "In base "
 _MIN_ENTROPY = 1.0  # of one operand
-_LARGEST_ENTROPY = 18  # operands are 64-bit numbers
+_LARGEST_ENTROPY = 18  # keeps a question and its answer to some 150 characters
 _PATIENCE = 100  # draws in vain for one new question, before there seem to be too few
 
 

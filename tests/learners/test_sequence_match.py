@@ -85,7 +85,7 @@ def literal_log(
     learner: SequenceMatch, logs: Trajectories, row: int, shift: float
 ) -> tuple[float, float, float]:
     """Of one log: sum_t w_t, sum_t w_t log pi, and its penalty."""
-    config, divergence = learner.settings, learner.divergence
+    config, divergence = learner.config, learner.divergence
 
     def g(reward: float) -> float:
         return float(divergence(torch.tensor(reward, dtype=torch.float64)))
@@ -116,7 +116,7 @@ def literal_log(
 def literal_loss(
     learner: SequenceMatch, data: Trajectories, replayed: Trajectories | None, update: int
 ) -> float:
-    config = learner.settings
+    config = learner.config
     scores = learner.policy.score(data, {"log_probs", "values"})
     assert scores.log_probs_BT is not None
     assert scores.values_BS is not None
