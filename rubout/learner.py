@@ -153,12 +153,17 @@ class Learner(ABC):
         assert not memory, f"{type(self).__name__} gives a memory and takes none back"
 
     def step(
-        self, loss: Tensor, optimizer: Optimizer, parameters: Iterable[nn.Parameter], clip: float
+        self,
+        loss: Tensor | Iterable[Tensor],
+        optimizer: Optimizer,
+        parameters: Iterable[nn.Parameter],
+        clip: float,
     ) -> float:
         """Backward, add gradients over the group, clip, step.
 
         Args:
-            loss: scalar, this learner's part of the group's loss.
+            loss: scalar, this learner's part of the group's loss; or its summands, each of which
+                is let go before the next is made.
             optimizer: updated.
             parameters: those the optimiser holds.
             clip: largest global gradient norm; 0: no clipping.
@@ -168,7 +173,8 @@ class Learner(ABC):
         """
         held = list(parameters)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        for summand in [loss] if isinstance(loss, Tensor) else loss:
+            summand.backward()
         self.context.group.add_gradients(held)
         norm = nn.utils.clip_grad_norm_(held, clip if clip > 0 else torch.inf)
         optimizer.step()
