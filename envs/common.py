@@ -38,7 +38,7 @@ def observation_space(space: ActionSpace) -> spaces.Dict:
 
 
 def build_reward(space: ActionSpace, reward: RewardFunction | str | None) -> RewardFunction | None:
-    """The reward an env was given: itself, or built as `cls(space, cls.Config())` from its name.
+    """The reward an env was given: itself, or built from its name with its default options.
 
     Raises:
         UserError: the name stands for no reward.
@@ -46,7 +46,7 @@ def build_reward(space: ActionSpace, reward: RewardFunction | str | None) -> Rew
     if not isinstance(reward, str):
         return reward
     cls = find("reward", reward)
-    built: RewardFunction = cls(space, cls.Config())  # type: ignore[attr-defined]
+    built: RewardFunction = cls(space, cls.Config(), None)  # type: ignore[attr-defined]
     return built
 
 

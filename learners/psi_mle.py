@@ -21,7 +21,7 @@ is stratified: of any 1/m rows one is real.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -183,7 +183,7 @@ class PsiMLE(Learner):
         if not weighted:
             return self._fit(data, torch.ones(len(data), device=self.context.device)) | metrics
         weights_B, about = self._weights(mix, is_real)
-        typed = Trajectories.cat([_bare(data), _bare(rollouts[1::2])])
+        typed = Trajectories.cat([data, rollouts[1::2].unpaid()])
         rows = torch.arange(len(data), device=is_real.device)
         chosen = typed[torch.where(is_real, rows, rows + len(data))]
         return self._fit(chosen, weights_B) | metrics | about
@@ -272,8 +272,3 @@ def _choose(is_real: Tensor, real: Sequences, fake: Sequences) -> Sequences:
         torch.where(is_real.unsqueeze(1), real.tokens_BL, fake.tokens_BL),
         torch.where(is_real, real.lengths_B, fake.lengths_B),
     )
-
-
-def _bare(trajectories: Trajectories) -> Trajectories:
-    """Without rewards, which data do not have."""
-    return replace(trajectories, rewards_BT=None)

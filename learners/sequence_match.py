@@ -27,7 +27,7 @@ of them than data, and scored anew.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -274,7 +274,7 @@ class SequenceMatch(MLE):
             return data
         first_row = self.context.group.rank * len(data)
         replayed = self._buffer.take(update, first_row, self.config.stride)
-        return Trajectories.cat([data, replace(replayed, rewards_BT=None)])
+        return Trajectories.cat([data, replayed.unpaid()])
 
     def _centre(self, values_BT: Tensor, data: Trajectories) -> float:
         """The shift of all logits under which data earn the neutral reward on the average."""

@@ -5,7 +5,8 @@ Actions that are illegal where they stand (an env accepts any) leave the tape as
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -33,6 +34,16 @@ class TapeState:
     num_backspaces_B: Tensor
     rubbed_B: Tensor
 
+    def __getitem__(self, rows: Tensor) -> TapeState:
+        """Some of the tapes; one may be there many times."""
+        return TapeState(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    @staticmethod
+    def cat(parts: Sequence[TapeState]) -> TapeState:
+        """All tapes of several batches."""
+        names = [field.name for field in fields(TapeState)]
+        return TapeState(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
     def legality(self, space: ActionSpace) -> Legality:
         """What may be pressed now, shape [B]."""
         return space.legality(
@@ -47,6 +58,10 @@ class Keys:
     typed_B: Tensor
     rubbed_B: Tensor
     ended_B: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Keys:
+        """Those of some of the tapes."""
+        return Keys(self.typed_B[rows], self.rubbed_B[rows], self.ended_B[rows])
 
 
 def blank(

@@ -19,7 +19,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -36,11 +36,35 @@ class Demand:
 
     Attributes:
         rollouts: trajectories of the policy, over the whole group.
+        completions: Monte-Carlo completions from every prefix of each rollout, whose mean rewards
+            are its action values; 0: none.
+        every: completions begin only after so many actions, and their multiples.
+        prefix: the first actions of each rollout are those of an expert sequence of the batch, row
+            by row: so many of them, or all but its last.
         noise: the slips that the expert's data show, where the space has a backspace.
     """
 
     rollouts: int = 0
+    completions: int = 0
+    every: int = 1
+    prefix: int = 0
     noise: Noise = field(default_factory=Noise)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A reward that a learner trains: its weights are published with the policy's, as `reward`.
+
+    Attributes:
+        name: module:Class of a Reward that is an nn.Module.
+        options: of its Config, plain values.
+        share: where `--reward` names another, the total is share times this one and (1 - share)
+            times the other.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    share: float = 1.0
 
 
 class Group(Protocol):
@@ -93,6 +117,7 @@ class Learner(ABC):
     Attributes:
         Config: the class of its options, a frozen dataclass.
         uses_rollouts: whether any update asks for trajectories.
+        uses_rewards: whether it learns from what they earn: from a judge of its own, or `--reward`.
         max_staleness: the most updates by which its rollouts may lag behind; None: any.
         stands_for_run: which checkpoint is the run's result: the best by validation NLL, or the
             last, where likelihood is not what is optimised.
@@ -100,6 +125,7 @@ class Learner(ABC):
 
     Config: ClassVar[type]
     uses_rollouts: ClassVar[bool] = False
+    uses_rewards: ClassVar[bool] = False
     max_staleness: ClassVar[int | None] = None
     stands_for_run: ClassVar[Literal["best", "last"]] = "best"
 
@@ -132,8 +158,12 @@ class Learner(ABC):
     def optimizers(self) -> dict[str, Optimizer]:
         """The optimisers, by name."""
 
+    def judge(self) -> Judge | None:
+        """The reward that it trains itself, or None."""
+        return None
+
     def published(self) -> dict[str, nn.Module]:
-        """What the rollout actors receive: `policy`, and `reward` where theirs is a module."""
+        """What the rollout actors receive: `policy`, and `reward` where there is a judge."""
         return {"policy": self.policy}
 
     def state(self) -> dict[str, float | int | str]:

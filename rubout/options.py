@@ -13,6 +13,7 @@ from rubout import plugins
 from rubout.errors import UserError, nearest
 from rubout.policy import Policy
 from rubout.reward import Reward
+from rubout.task import Codec
 from rubout.types import ActionSpace
 
 T = TypeVar("T")
@@ -86,8 +87,10 @@ def build_policy(name: str, options: Mapping[str, Any], space: ActionSpace) -> P
     return policy
 
 
-def build_reward(name: str, space: ActionSpace) -> Reward:
-    """The reward a run names, with its default options."""
+def build_reward(
+    name: str, options: Mapping[str, Any], space: ActionSpace, codec: Codec | None
+) -> Reward:
+    """The reward a run names."""
     cls: Any = plugins.find("reward", name)
-    reward: Reward = cls(space, cls.Config())
+    reward: Reward = cls(space, from_dict(cls.Config, options, "reward."), codec)
     return reward

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
@@ -51,6 +51,18 @@ class Generation(ABC):
             actions_B: int64 [B], the keys pressed.
             keys: what they did. Rows in which nothing was typed or rubbed out stay as they are.
         """
+
+    @abstractmethod
+    def take(self, rows_M: Tensor) -> Self:
+        """A generation of its own that goes on where some of the rows stand.
+
+        Args:
+            rows_M: int64 [M], which rows; one may be there many times.
+        """
+
+    @abstractmethod
+    def join(self, others: Sequence[Self]) -> Self:
+        """One generation of this one's rows and then the others', all of the same policy."""
 
 
 class Policy(nn.Module, ABC):

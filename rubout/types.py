@@ -166,8 +166,13 @@ class _Batch:
         return self._map(lambda value: value[index])
 
     def _map(self, change: Callable[[Any], Any]) -> Self:
+        def changed_of(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: change(item) for name, item in value.items()}
+            return change(value)
+
         changed = {
-            field.name: change(value)
+            field.name: changed_of(value)
             for field in fields(self)  # type: ignore[arg-type]
             if (value := getattr(self, field.name)) is not None
         }
@@ -232,6 +237,11 @@ class Trajectories(_Batch):
         policy_version_B: int64 [B], the version that typed it; -1 for expert data.
         prompts: what stood on the tape before the first action, or None.
         rewards_BT: float32 [B, T], 0 on padding, or None.
+        action_values_BT: float32 [B, T], what is earned from each action on, in the mean over
+            Monte-Carlo completions of the prefix that ends with it; 0 on padding, or None.
+        value_errors_BT: float32 [B, T], the standard errors of those means; 0 where nothing was
+            estimated and on padding, or None.
+        reports: float32 [B] by name, what the reward reports of each sequence, or None.
         intended_BT: int64 [B, T], what the typist meant where a slip typed `actions_BT` instead;
             0 on padding. None: everything was meant as typed.
     """
@@ -243,6 +253,9 @@ class Trajectories(_Batch):
     policy_version_B: Tensor
     prompts: Sequences | None = None
     rewards_BT: Tensor | None = None
+    action_values_BT: Tensor | None = None
+    value_errors_BT: Tensor | None = None
+    reports: dict[str, Tensor] | None = None
     intended_BT: Tensor | None = None
 
     def __len__(self) -> int:
@@ -261,14 +274,17 @@ class Trajectories(_Batch):
 
     @staticmethod
     def cat(parts: Sequence[Trajectories]) -> Trajectories:
-        """One batch of several, padded to the widest; all or none have prompts and rewards."""
+        """One batch of several, padded to the widest; all or none have each optional field."""
         width = max(part.actions_BT.shape[1] for part in parts)
         slips = any(part.intended_BT is not None for part in parts)
-        labels = [_pad_to(part.labels_BT, width) for part in parts] if slips else []
-        prompts = [part.prompts for part in parts if part.prompts is not None]
-        rewards = [_pad_to(r, width) for part in parts if (r := part.rewards_BT) is not None]
-        if len(prompts) not in (0, len(parts)) or len(rewards) not in (0, len(parts)):
-            raise ValueError("either all trajectories have prompts (rewards) or none has")
+
+        def wide(name: str) -> Tensor | None:
+            found = _all_or_none(parts, name)
+            return torch.cat([_pad_to(part, width) for part in found]) if found else None
+
+        prompts = _all_or_none(parts, "prompts")
+        reports = _all_or_none(parts, "reports")
+        names = reports[0].keys() if reports else ()
         return Trajectories(
             actions_BT=torch.cat([_pad_to(part.actions_BT, width) for part in parts]),
             log_probs_BT=torch.cat([_pad_to(part.log_probs_BT, width) for part in parts]),
@@ -276,8 +292,11 @@ class Trajectories(_Batch):
             terminated_B=torch.cat([part.terminated_B for part in parts]),
             policy_version_B=torch.cat([part.policy_version_B for part in parts]),
             prompts=Sequences.cat(prompts) if prompts else None,
-            rewards_BT=torch.cat(rewards) if rewards else None,
-            intended_BT=torch.cat(labels) if labels else None,
+            reports={name: torch.cat([part[name] for part in reports]) for name in names} or None,
+            intended_BT=torch.cat([_pad_to(part.labels_BT, width) for part in parts])
+            if slips
+            else None,
+            **{name: wide(name) for name in EARNED},
         )
 
     def trimmed(self) -> Trajectories:
@@ -291,6 +310,24 @@ class Trajectories(_Batch):
             self,
             actions_BT=self.actions_BT[:, :width],
             log_probs_BT=self.log_probs_BT[:, :width],
-            rewards_BT=cut(self.rewards_BT),
             intended_BT=cut(self.intended_BT),
+            rewards_BT=cut(self.rewards_BT),
+            action_values_BT=cut(self.action_values_BT),
+            value_errors_BT=cut(self.value_errors_BT),
         )
+
+    def unpaid(self) -> Trajectories:
+        """The same without what was earned, which data do not have."""
+        return replace(
+            self, rewards_BT=None, action_values_BT=None, value_errors_BT=None, reports=None
+        )
+
+
+EARNED = ("rewards_BT", "action_values_BT", "value_errors_BT")
+
+
+def _all_or_none(parts: Sequence[Trajectories], name: str) -> list[Any]:
+    found = [value for part in parts if (value := getattr(part, name)) is not None]
+    if len(found) not in (0, len(parts)):
+        raise ValueError(f"either all trajectories have {name} or none has")
+    return found

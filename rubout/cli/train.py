@@ -23,7 +23,7 @@ from rubout.training.checkpoint import RunState
 from rubout.training.config import CHANGEABLE, TrainConfig
 from rubout.training.run_folder import RunFolder
 
-_PARTS = ("learner", "task", "policy")
+_PARTS = ("learner", "task", "policy", "reward")
 
 
 def run(argv: list[str]) -> int:
@@ -111,7 +111,7 @@ def read_options(argv: list[str]) -> tuple[Any, TrainConfig]:
         UserError: an option is wrong, or a resumed run is given another one.
     """
     saved = _saved_config(argv)
-    names: dict[str, str] = {
+    names: dict[str, Any] = {
         part: peek(argv, f"--{part}") or getattr(saved or TrainConfig(), part) for part in _PARTS
     }
     task = setup.task_name(names["task"])
@@ -121,6 +121,8 @@ def read_options(argv: list[str]) -> tuple[Any, TrainConfig]:
         "task": plugins.find("task", task),
         "policy": plugins.find("policy", names["policy"]),
     }
+    if names["reward"] is not None:
+        classes["reward"] = plugins.find("reward", names["reward"])
     configs = {part: found.Config for part, found in classes.items()}  # type: ignore[attr-defined]
     cls = _options_class(configs, file)
     options: Any = parse(
@@ -129,7 +131,7 @@ def read_options(argv: list[str]) -> tuple[Any, TrainConfig]:
 
     fields = dataclasses.fields(TrainConfig)
     values = {field.name: getattr(options, field.name) for field in fields} | {"task": task}
-    for part in _PARTS:
+    for part in configs:
         values[f"{part}_options"] = to_dict(values[f"{part}_options"])
     config = from_dict(TrainConfig, to_dict(TrainConfig(**values)))  # paths absolute
     if saved is not None:

@@ -4,8 +4,8 @@ The BLEU of sentence h, against every sentence of the corpus as a reference, up 
 
     BLEU_n(h) = min(1, exp(1 - r / |h|)) (p_1 ... p_n)^(1/n),   p_k = matches_k / max(1, count_k)
 
-where count_k is how many k-grams h has; matches_k how many, each k-gram of h counted at most as
-often as it comes in the one reference that has it most often; and r the length of the reference
+where count_k is how many k-grams h has; matches_k how many, each k-gram counted at most as often
+as it comes in the one reference that has it most often; and r the length of the reference
 closest to |h|, the shorter of two as close. No matches of order k count as 0.1 (method 1); no
 matches of order 1 make the score 0. A corpus scores the mean of its sentences.
 
@@ -40,12 +40,12 @@ class Most(NamedTuple):
     """How often one n-gram comes in one sentence.
 
     Attributes:
-        count: the largest, over sentences.
+        largest: count, over sentences.
         holder: the index of a sentence that has it so often.
-        of_others: the largest over every sentence but the holder.
+        of_others: the largest count over every sentence but the holder.
     """
 
-    count: int
+    largest: int
     holder: int
     of_others: int
 
@@ -71,8 +71,8 @@ class References:
                 known = most.get(ngram)
                 if known is None:
                     most[ngram] = Most(count, index, 0)
-                elif count > known.count:
-                    most[ngram] = Most(count, index, known.count)
+                elif count > known.largest:
+                    most[ngram] = Most(count, index, known.largest)
                 elif count > known.of_others:
                     most[ngram] = known._replace(of_others=count)
         return cls(most, Counter(map(len, sentences)))
@@ -83,7 +83,7 @@ class References:
         for ngram, count in Counter(_ngrams(sentence, max_order)).items():
             known = self.most.get(ngram)
             if known is not None:
-                limit = known.of_others if known.holder == without else known.count
+                limit = known.of_others if known.holder == without else known.largest
                 matches[len(ngram)] += min(count, limit)
         return matches
 
@@ -124,8 +124,8 @@ def sentence_bleu(
 def sentence_self_bleu(sentences: Sequence[Sentence], orders: Sequence[int] = ORDERS) -> Tensor:
     """The BLEU of each sentence, all the others being its references.
 
-    A sentence that comes twice is its own reference. The scores depend on one another: their
-    spread understates the error of their mean.
+    A sentence that comes twice is its own reference. The scores are not independent of each
+    other, so that their spread does not give the error of their mean.
 
     Args:
         sentences: tokens, of any kind that can be hashed; at least two.
@@ -190,10 +190,8 @@ def _check(
     if not orders or min(orders) < 1:
         raise ValueError(f"orders must be one or more numbers of at least 1, not {orders}")
     if not hypotheses or len(references) < least:
-        raise ValueError(
-            f"BLEU needs a hypothesis and {least} reference(s) or more, "
-            f"not {len(hypotheses)} and {len(references)}"
-        )
+        counts = f"not {len(hypotheses)} and {len(references)}"
+        raise ValueError(f"BLEU needs a hypothesis and {least} reference(s) or more, {counts}")
     # Either would be scored without complaint: a line by its letters, and a row of a tensor,
     # whose elements are hashed by identity, as having no matches at all.
     if any(isinstance(sentence, str | Tensor) for sentence in (*hypotheses, *references)):

@@ -8,7 +8,9 @@ rubbing out - is here.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from copy import copy
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +43,7 @@ class NetworkPolicy(Policy):
 
     @abstractmethod
     def remember(self, batch_size: int) -> Memory:
-        """Empty memory for B tapes being typed, on the policy's device."""
+        """Empty memory for B tapes being typed, on the policy's device: tensors [B, ...]."""
 
     @abstractmethod
     def extend(
@@ -151,6 +153,29 @@ class _NetworkGeneration(Generation):
         if self._keeps and bool(keys.rubbed_B.any()):
             back = keys.rubbed_B.nonzero().squeeze(1)
             self.logits_BA[back] = self._policy.head(self._hidden_BLD[back, self._depth_B[back]])
+
+    def take(self, rows_M: Tensor) -> Self:
+        """See `Generation.take`: the memory of the rows is copied, nothing is encoded again."""
+        return self._changed(lambda tensor: tensor[rows_M])
+
+    def join(self, others: Sequence[Self]) -> Self:
+        """See `Generation.join`."""
+        theirs = zip(*(other._tensors() for other in others), strict=True)
+        return self._changed(lambda tensor: torch.cat([tensor, *next(theirs)]))
+
+    def _tensors(self) -> list[Tensor]:
+        """All that is known of the rows, each tensor's first dimension being theirs."""
+        own = [self._hidden_BLD, self._depth_B, self.logits_BA]
+        return [*own, *self._memory.values()]
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """A copy with other rows; `change` is given the tensors in the order of `_tensors`."""
+        new = copy(self)
+        new._hidden_BLD = change(self._hidden_BLD)
+        new._depth_B = change(self._depth_B)
+        new.logits_BA = change(self.logits_BA)
+        new._memory = {name: change(value) for name, value in self._memory.items()}
+        return new
 
 
 def _at(tape: Tape, real_BS: Tensor) -> Legality:

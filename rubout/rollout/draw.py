@@ -10,10 +10,14 @@ import hashlib
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rubout.errors import UserError
+from rubout.types import ActionSpace, Legality
 
 _MASK = (1 << 64) - 1
+_GOLDEN = 0x9E3779B97F4A7C15
+_BLOCK = 64  # actions summed at a time: about the square root of a large vocabulary
 
 
 def seed_of(*parts: int | str) -> int:
@@ -22,47 +26,93 @@ def seed_of(*parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
-def uniforms(seed: int, sequences_B: Tensor, step: int) -> Tensor:
+def uniforms(seed: int, sequences_B: Tensor, step: int | Tensor) -> Tensor:
     """One number for each sequence at one step.
 
     Args:
         seed: 0..2^63-1.
         sequences_B: int64 [B], the numbers of the sequences.
-        step: the action's number.
+        step: the action's number, or int64 [B].
 
     Returns:
         float32 [B], uniform on [0, 1) in steps of 2^-24.
 
     Source: splitmix64 (Steele, Lea and Flood 2014), in int64 arithmetic that wraps around.
     """
-    key = (seed + 0x9E3779B97F4A7C15 * (step + 1)) & _MASK
-    bits = _mix(sequences_B * _signed(0xD1342543DE82EF95) + _signed(_mix_int(key)))
+    if isinstance(step, Tensor):
+        key = _mix((step + 1) * _signed(_GOLDEN) + _signed(seed))
+    else:
+        key = torch.tensor(_signed(_mix_int((seed + _GOLDEN * (step + 1)) & _MASK)))
+    bits = _mix(sequences_B * _signed(0xD1342543DE82EF95) + key.to(sequences_B.device))
     return _shift_right(bits, 40).float() * 2.0**-24
 
 
-def inverse_cdf(probs_BA: Tensor, uniforms_B: Tensor) -> Tensor:
-    """Draw one action per row: the first whose cumulative probability exceeds the number.
+def action_probs(
+    space: ActionSpace,
+    logits_BA: Tensor,
+    legality_B: Legality,
+    temperature: float = 1.0,
+    suppress: list[int] | None = None,
+) -> Tensor:
+    """What the next actions are drawn from.
 
     Args:
-        probs_BA: float32 [B, A], not negative, each row's sum positive (it need not be 1).
+        space: what the actions mean.
+        logits_BA: float32 [B, A]; those of illegal actions become -inf in place.
+        legality_B: what each row allows.
+        temperature: divides the logits.
+        suppress: actions never drawn.
+
+    Returns:
+        float32 [B, A].
+    """
+    logits_BA = space.mask_illegal_(logits_BA, legality_B)
+    if suppress:
+        logits_BA[:, suppress] = -torch.inf
+    if temperature != 1.0:
+        logits_BA = logits_BA / temperature
+    return torch.softmax(logits_BA, dim=1)
+
+
+def inverse_cdf(weights_BA: Tensor, uniforms_B: Tensor) -> Tensor:
+    """Draw one action per row: the first whose cumulative probability exceeds the number.
+
+    Only sums of blocks of actions are accumulated over the row; within a block, and for one block
+    a row alone, the actions are. So the row is read once, and no [B, A] is written.
+
+    Args:
+        weights_BA: float32 [B, A], not negative, each row's sum positive (it need not be 1).
         uniforms_B: float32 [B] in [0, 1).
 
     Returns:
-        int64 [B]; never an action of probability 0.
+        int64 [B]; never an action of weight 0.
 
     Raises:
-        UserError: a probability is not finite.
+        UserError: a weight is not finite.
     """
-    cdf_BA = probs_BA.cumsum(dim=1)
-    total_B = cdf_BA[:, -1]
-    if not bool(torch.isfinite(total_B).all()):
+    num_rows, num_actions = weights_BA.shape
+    whole = num_actions - num_actions % _BLOCK
+    blocks_BN = weights_BA[:, :whole].view(num_rows, whole // _BLOCK, _BLOCK).sum(2)
+    rest_B1 = weights_BA[:, whole:].sum(1, keepdim=True)
+    cdf_BN = torch.cat([blocks_BN, rest_B1], dim=1).cumsum(dim=1)
+    if not bool(torch.isfinite(cdf_BN[:, -1]).all()):
         raise UserError(
             "probabilities are not finite: the policy has diverged, or the temperature is too low"
         )
-    below = torch.nextafter(total_B, torch.zeros_like(total_B))
-    # Rounding must not carry the threshold past the last action of positive probability.
-    threshold_B1 = torch.minimum(uniforms_B * total_B, below).unsqueeze(1)
-    return torch.searchsorted(cdf_BA, threshold_B1, right=True).squeeze(1)
+    threshold_B1 = _below(cdf_BN, uniforms_B.unsqueeze(1) * cdf_BN[:, -1:])
+    block_B1 = torch.searchsorted(cdf_BN, threshold_B1, right=True)
+    before_B1 = functional.pad(cdf_BN, (1, 0)).gather(1, block_B1)
+    places_BK = block_B1 * _BLOCK + torch.arange(_BLOCK, device=weights_BA.device)
+    held_BK = weights_BA.gather(1, places_BK.clamp(max=num_actions - 1))
+    cdf_BK = held_BK.masked_fill(places_BK >= num_actions, 0.0).cumsum(dim=1)
+    inner_B1 = torch.searchsorted(cdf_BK, _below(cdf_BK, threshold_B1 - before_B1), right=True)
+    return (block_B1 * _BLOCK + inner_B1).squeeze(1)
+
+
+def _below(cdf_BN: Tensor, threshold_B1: Tensor) -> Tensor:
+    """Rounding must not carry a threshold past the last entry of positive weight."""
+    total_B1 = cdf_BN[:, -1:]
+    return torch.minimum(threshold_B1, torch.nextafter(total_B1, torch.zeros_like(total_B1)))
 
 
 def _signed(value: int) -> int:

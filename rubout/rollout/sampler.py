@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from rubout.keys import blank, press
 from rubout.plugins import resolve
 from rubout.policy import Generation, Policy
-from rubout.rollout.draw import inverse_cdf, uniforms
+from rubout.reward import Reward
+from rubout.rollout.completions import Completions
+from rubout.rollout.draw import action_probs, inverse_cdf, uniforms
 from rubout.types import Sequences, Trajectories
 
 RewardFunction = Callable[[Trajectories], Tensor]
@@ -46,6 +48,9 @@ class Request:
         prompts: theirs, or None.
         prefixes: action ids that were typed before the policy goes on, one row a sequence; unlike
             a prompt they can be rubbed out, and they count. None: the policy begins.
+        completions: Monte-Carlo completions of every prefix of each sequence, for its action
+            values; 0: none.
+        every: they begin only after so many actions, and their multiples.
     """
 
     seed: int
@@ -53,6 +58,8 @@ class Request:
     count: int
     prompts: Sequences | None = None
     prefixes: Sequences | None = None
+    completions: int = 0
+    every: int = 1
 
     def split(self, size: int) -> list[Request]:
         """The same request in parts of at most `size` sequences."""
@@ -61,7 +68,15 @@ class Request:
             end = min(start + size, self.count)
             given = (self.prompts, self.prefixes)
             rows = [None if part is None else part[start:end] for part in given]
-            parts.append(Request(self.seed, self.first + start, end - start, *rows))
+            parts.append(
+                replace(
+                    self,
+                    first=self.first + start,
+                    count=end - start,
+                    prompts=rows[0],
+                    prefixes=rows[1],
+                )
+            )
         return parts
 
 
@@ -74,9 +89,10 @@ class Sampler:
         reward: RewardFunction | None = None,
         step_penalty: float = 0.0,
         device: torch.device | str = "cpu",
+        judge: nn.Module | None = None,
     ) -> None:
         self.policy = policy
-        self._reward = reward
+        self._reward, self._step_penalty, self._judge = reward, step_penalty, judge
         self._options: dict[str, Any] = {
             **asdict(policy.space),
             "reward": reward,
@@ -89,11 +105,8 @@ class Sampler:
         self._envs: dict[int, Any] = {}
 
     def parts(self) -> dict[str, nn.Module]:
-        """What takes published weights: the policy, and the reward where it is a module."""
-        found: dict[str, nn.Module] = {"policy": self.policy}
-        if isinstance(self._reward, nn.Module):
-            found["reward"] = self._reward
-        return found
+        """What takes published weights: the policy, and the judge, the reward that is trained."""
+        return {"policy": self.policy} | ({} if self._judge is None else {"reward": self._judge})
 
     @torch.no_grad()
     def sample(
@@ -112,10 +125,16 @@ class Sampler:
             suppress: actions never drawn.
 
         Returns:
-            trajectories on the sampler's device.
+            trajectories on the sampler's device; with action values where completions are asked
+            for, and with what the reward reports.
+
+        Raises:
+            ValueError: the temperature is not positive, or completions have no reward.
         """
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
+        if request.completions and self._reward is None:
+            raise ValueError("completions need a reward")
         training = self.policy.training
         self.policy.eval()
         try:
@@ -132,19 +151,19 @@ class Sampler:
         generation = self.policy.start(request.count, request.prompts)
         if request.prefixes is not None:
             self._follow(generation, request.prompts, request.prefixes)
+        completions = self._completions(request, temperature, suppress)
         numbers = torch.arange(request.count, device=self._device) + request.first
         log_probs: list[Tensor] = []
         while not bool(env.over_B.all()):
-            logits = self.policy.space.mask_illegal_(generation.logits_BA, env.legality)
-            if suppress:
-                logits[:, suppress] = -torch.inf
-            if temperature != 1.0:
-                logits = logits / temperature
-            probs_BA = torch.softmax(logits, dim=1)
+            probs_BA = action_probs(
+                self.policy.space, generation.logits_BA, env.legality, temperature, suppress
+            )
             actions_B = inverse_cdf(probs_BA, uniforms(request.seed, numbers, len(log_probs)))
             log_probs.append(probs_BA.gather(1, actions_B.unsqueeze(1)).squeeze(1).log_())
             env.step(actions_B)
             generation.step(actions_B, env.keys)
+            if completions is not None:
+                completions.branch(generation, env.tape, env.episodes(), ~env.over_B)
         typed_BT = torch.stack(log_probs, dim=1)
         if request.prefixes is not None:  # which have a column each, and no log-probability
             lengths_B1 = request.prefixes.lengths_B.to(self._device).unsqueeze(1)
@@ -153,7 +172,28 @@ class Sampler:
             typed_BT = typed_BT.new_zeros(request.count, width).scatter(
                 1, lengths_B1 + steps_T, typed_BT
             )
-        return env.episodes(typed_BT, version)  # type: ignore[no-any-return]
+        episodes: Trajectories = env.episodes(typed_BT, version)
+        if isinstance(self._reward, Reward):
+            episodes = replace(episodes, reports=self._reward.report(episodes) or None)
+        return episodes if completions is None else completions.values(episodes)
+
+    def _completions(
+        self, request: Request, temperature: float, suppress: list[int]
+    ) -> Completions | None:
+        if not request.completions:
+            return None
+        assert self._reward is not None
+        return Completions(
+            self.policy.space,
+            copies=request.completions,
+            every=request.every,
+            seed=request.seed,
+            first=request.first,
+            reward=self._reward,
+            step_penalty=self._step_penalty,
+            temperature=temperature,
+            suppress=suppress,
+        )
 
     def _follow(
         self, generation: Generation, prompts: Sequences | None, prefixes: Sequences

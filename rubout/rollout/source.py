@@ -10,19 +10,23 @@ from torch import nn
 
 from rubout.options import build_policy, build_reward
 from rubout.policy import Policy
+from rubout.rollout.rewards import RewardSpec, WeightedSum
 from rubout.rollout.sampler import Request, Sampler
+from rubout.task import Codec
 from rubout.types import ActionSpace, Trajectories
 
 
 @dataclass(frozen=True)
 class RolloutSpec:
-    """All that an actor needs to make its sampler: plain values and names, resolved where it runs.
+    """All that an actor needs to make its sampler; names are resolved where it runs.
 
     Attributes:
         policy: short name or module:Class.
         policy_options: of its Config.
         space: the actions.
-        reward: module:Class or None.
+        reward: the run's own, or None.
+        judge: the learner's, whose weights it publishes, or None.
+        codec: text and ids, for rewards that read text.
         step_penalty: per action.
         device: where the sampler runs.
         threads: torch threads of an actor.
@@ -32,7 +36,9 @@ class RolloutSpec:
     policy: str
     policy_options: Mapping[str, Any]
     space: ActionSpace
-    reward: str | None = None
+    reward: RewardSpec | None = None
+    judge: RewardSpec | None = None
+    codec: Codec | None = None
     step_penalty: float = 0.0
     device: str = "cpu"
     threads: int = 1
@@ -42,8 +48,17 @@ class RolloutSpec:
         """A sampler of this policy, or of a fresh one."""
         if policy is None:
             policy = build_policy(self.policy, self.policy_options, self.space).to(self.device)
-        reward = build_reward(self.reward, self.space) if self.reward else None
-        return Sampler(policy, reward, self.step_penalty, self.device)
+        rewards = [
+            (build_reward(spec.name, spec.options, self.space, self.codec), spec.share)
+            for spec in (self.judge, self.reward)
+            if spec is not None
+        ]
+        for reward, _ in rewards:
+            if isinstance(reward, nn.Module):
+                reward.to(self.device).eval()
+        judge: Any = rewards[0][0] if self.judge else None
+        total = WeightedSum(rewards) if rewards else None
+        return Sampler(policy, total, self.step_penalty, self.device, judge)
 
 
 @dataclass

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from rubout.types import Sequences, Trajectories
+from rubout.types import EARNED, Sequences, Trajectories
 
 Packed = dict[str, np.ndarray]
+_REPORT = "report."
 
 
 def pack(trajectories: Trajectories, num_actions: int) -> Packed:
@@ -31,8 +32,12 @@ def pack(trajectories: Trajectories, num_actions: int) -> Packed:
     if trajectories.prompts is not None:
         packed["prompt_tokens"] = trajectories.prompts.tokens_BL.cpu().numpy().astype(small)
         packed["prompt_lengths"] = trajectories.prompts.lengths_B.cpu().numpy().astype(np.int32)
-    if trajectories.rewards_BT is not None:
-        packed["rewards"] = trajectories.rewards_BT.cpu().numpy()
+    for name in EARNED:
+        value = getattr(trajectories, name)
+        if value is not None:
+            packed[name] = value.cpu().numpy()
+    for name, value in (trajectories.reports or {}).items():
+        packed[_REPORT + name] = value.cpu().numpy()
     if trajectories.intended_BT is not None:
         packed["intended"] = trajectories.intended_BT.cpu().numpy().astype(small)
     return packed
@@ -56,7 +61,13 @@ def unpack(packed: Mapping[str, np.ndarray]) -> Trajectories:
         terminated_B=tensor("terminated", torch.bool),
         policy_version_B=tensor("policy_version", torch.int64),
         prompts=prompts,
-        rewards_BT=tensor("rewards", torch.float32) if "rewards" in packed else None,
+        reports={
+            name.removeprefix(_REPORT): tensor(name, torch.float32)
+            for name in packed
+            if name.startswith(_REPORT)
+        }
+        or None,
+        **{name: tensor(name, torch.float32) for name in EARNED if name in packed},
         intended_BT=tensor("intended", torch.int64) if "intended" in packed else None,
     )
 

@@ -22,7 +22,7 @@ class TrainConfig:
     policy: str = "lstm"
     """What is trained: a short name, or module:Class."""
     reward: str | None = None
-    """module:Class of a reward paid by the env."""
+    """module:Class of a reward paid by the env, to learners that learn from one."""
     seed: int = 0
     """Fixes everything, on the CPU."""
     updates: int = 2000
@@ -67,6 +67,7 @@ class TrainConfig:
     learner_options: dict[str, Any] = field(default_factory=dict)
     task_options: dict[str, Any] = field(default_factory=dict)
     policy_options: dict[str, Any] = field(default_factory=dict)
+    reward_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         at_least_one = ("updates", "batch_size", "evaluate_every", "checkpoint_every", "keep")

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rubout.learner import Group
-from rubout.types import Sequences, Trajectories
+from rubout.types import EARNED, Sequences, Trajectories
 
 
 def gather(group: Group, part: Trajectories, width: int) -> Trajectories:
@@ -35,7 +35,10 @@ def gather(group: Group, part: Trajectories, width: int) -> Trajectories:
     prompts = part.prompts
     if prompts is not None:
         prompts = Sequences(whole(prompts.tokens_BL, width), whole(prompts.lengths_B))
-    rewards = part.rewards_BT
+    earned = {
+        name: whole(value, width) for name in EARNED if (value := getattr(part, name)) is not None
+    }
+    reports = {name: whole(value) for name, value in (part.reports or {}).items()}
     # Slips may be in one part and not in another: all must send the same tensors.
     slips = torch.tensor(int(part.intended_BT is not None), device=part.actions_BT.device)
     slipped = bool(group.sum(slips) > 0)
@@ -46,6 +49,7 @@ def gather(group: Group, part: Trajectories, width: int) -> Trajectories:
         terminated_B=whole(part.terminated_B),
         policy_version_B=whole(part.policy_version_B),
         prompts=prompts,
-        rewards_BT=None if rewards is None else whole(rewards, width),
+        reports=reports or None,
         intended_BT=whole(part.labels_BT, width) if slipped else None,
+        **earned,
     ).trimmed()

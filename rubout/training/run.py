@@ -75,7 +75,8 @@ class Run:
         # Those just after the last update as well: the run may be resumed with more updates, and
         # they must then be those of the weights that a longer run would have had at this moment.
         asked = update < self.config.updates + self.config.staleness
-        count = self.learner.demand(update).rollouts if asked else 0
+        demand = self.learner.demand(update)
+        count = demand.rollouts if asked else 0
         if not count or update in self._asked:
             return
         if version != self._published:
@@ -88,9 +89,15 @@ class Run:
                 f"the learner asks for {count} rollouts, which do not divide over "
                 f"{self.group.size} learner workers"
             )
-        prompts = self._prompts(update, share)
-        seed = seed_of(self.config.seed, "rollout", update)
-        self._rollouts.request(update, Request(seed, self.group.rank * share, share, prompts))
+        request = Request(
+            seed=seed_of(self.config.seed, "rollout", update),
+            first=self.group.rank * share,
+            count=share,
+            **self._beginnings(update, share, demand.prefix),
+            completions=demand.completions,
+            every=demand.every,
+        )
+        self._rollouts.request(update, request)
 
     def collect(self, update: int) -> Trajectories | None:
         """What was asked for, on the learner's device."""
@@ -152,6 +159,11 @@ class Run:
             found["rollout/backspaces"] = float(deletions / rollouts.num_actions_B.sum())
         if rollouts.rewards_BT is not None:
             found["rollout/reward"] = float(rollouts.rewards_BT.sum(1).mean())
+        for name, values_B in (rollouts.reports or {}).items():
+            found[f"rollout/reward/{name}"] = float(values_B.mean())
+        if rollouts.value_errors_BT is not None:
+            errors = rollouts.value_errors_BT[rollouts.mask_BT]
+            found["rollout/value_variance"] = float(errors.square().mean())
         return found
 
     def standing(self, update: int) -> dict[str, float]:
@@ -226,17 +238,25 @@ class Run:
             }
         )
 
-    def _prompts(self, update: int, share: int) -> Sequences | None:
-        """Rollouts start from the prompts of the data they are compared with, row by row."""
+    def _beginnings(self, update: int, share: int, prefix: int) -> dict[str, Sequences]:
+        """Rollouts start from the prompts of the data they are compared with, row by row.
+
+        And from their first `prefix` actions, where the learner asks for that.
+        """
         data = self.batches.batch(update)
-        if data.prompts is None:
-            return None
-        if share % len(data):
+        found = {} if data.prompts is None else {"prompts": data.prompts}
+        if prefix:
+            lengths_B = (data.num_actions_B - 1).clamp(max=prefix)
+            starts = Sequences(data.actions_BT[:, : int(lengths_B.max())], lengths_B)
+            tokens_BL = starts.tokens_BL.masked_fill(~starts.mask_BL, 0)
+            found["prefixes"] = replace(starts, tokens_BL=tokens_BL)
+        if found and share % len(data):
             raise UserError(
-                f"the learner asks for {share} rollouts from the prompts of {len(data)} sequences: "
+                f"the learner asks for {share} rollouts that begin as {len(data)} sequences do: "
                 f"it must be a multiple"
             )
-        return data.prompts[torch.arange(len(data)).repeat_interleave(share // len(data))]
+        rows = torch.arange(len(data)).repeat_interleave(max(1, share // len(data)))
+        return {name: part[rows] for name, part in found.items()}
 
     def _figures(self, update: int) -> dict[str, float]:
         config, policy = self.config, self.learner.policy

@@ -12,13 +12,14 @@ import torch
 from rubout import plugins
 from rubout.errors import UserError
 from rubout.learner import Alone, Context, Group, Learner
-from rubout.options import build_policy, build_reward, from_dict
+from rubout.options import build_policy, from_dict
 from rubout.policies.backspace import begin_backspace, with_backspace
 from rubout.policies.network import NetworkPolicy
 from rubout.policy import Policy
 from rubout.rollout.draw import seed_of
+from rubout.rollout.rewards import RewardSpec
 from rubout.rollout.source import RolloutSpec
-from rubout.task import Task
+from rubout.task import Codec, Task
 from rubout.training import checkpoint
 from rubout.training.config import TrainConfig
 from rubout.training.run_folder import RunFolder
@@ -135,16 +136,28 @@ def load_policy(
     return path
 
 
-def rollout_spec(config: TrainConfig, space: ActionSpace, device: torch.device) -> RolloutSpec:
+def rollout_spec(
+    config: TrainConfig, learner: Learner, codec: Codec, device: torch.device
+) -> RolloutSpec:
     """What the samplers of a run are made of."""
+    judge = learner.judge()
+    share = 1.0 if judge is None or config.reward is None else judge.share
+    reward = judged = None
+    if config.reward is not None:
+        rest = 1.0 if judge is None else 1.0 - share
+        reward = RewardSpec(config.reward, config.reward_options, rest)
+    if judge is not None:
+        judged = RewardSpec(judge.name, judge.options, share)
     on = str(device)
     if config.rollout_workers:
         on = "cuda" if config.rollout_gpus else "cpu"
     return RolloutSpec(
         policy=config.policy,
         policy_options=config.policy_options,
-        space=space,
-        reward=config.reward,
+        space=learner.context.space,
+        reward=reward,
+        judge=judged,
+        codec=codec,
         step_penalty=config.env.step_penalty,
         device=on,
         threads=config.threads,
@@ -160,9 +173,11 @@ def check(config: TrainConfig, task: Task) -> None:
     """
     config.check_learner()
     try:
-        build_learner(config, task, _Planned(config.learner_workers), torch.device("cpu"))
-        if config.reward:
-            build_reward(config.reward, action_space(config, task))
+        on_cpu = torch.device("cpu")
+        learner = build_learner(config, task, _Planned(config.learner_workers), on_cpu)
+        rollout_spec(config, learner, task.codec, on_cpu).sampler(learner.policy)
+        if learner.uses_rewards and learner.judge() is None and config.reward is None:
+            raise UserError(f"learner {config.learner} has no judge of its own: it needs --reward")
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -11,6 +11,7 @@ from tensorboardX import SummaryWriter
 
 from rubout.learner import Group, Learner
 from rubout.rollout.source import LocalRollouts, Losses, RolloutSource
+from rubout.task import Codec
 from rubout.training import checkpoint
 from rubout.training.checkpoint import RunState
 from rubout.training.config import TrainConfig
@@ -59,7 +60,7 @@ def start(
         pending, memory = checkpoint.load_pending(newest), checkpoint.load_memory(newest)
         if group.rank == 0:
             folder.rewind_metrics(state.update)
-    rollouts = _source(config, learner, device)
+    rollouts = _source(config, learner, task.codec, device)
     events = _Events(folder, state.update) if group.rank == 0 else None
 
     def tell(record: Record) -> None:
@@ -77,14 +78,15 @@ def start(
             events.close()
 
 
-def _source(config: TrainConfig, learner: Learner, device: torch.device) -> RolloutSource:
+def _source(
+    config: TrainConfig, learner: Learner, codec: Codec, device: torch.device
+) -> RolloutSource:
     """Actors where the config has some and the learner asks for rollouts; else this process."""
-    context = learner.context
-    spec = rollout_spec(config, context.space, device)
+    spec = rollout_spec(config, learner, codec, device)
     if config.rollout_workers and learner.uses_rollouts:
         from rubout.rollout.fleet import Fleet
 
-        workers = config.rollout_workers // context.group.size
+        workers = config.rollout_workers // learner.context.group.size
         return Fleet(spec, workers, cpus=config.threads, gpus=config.rollout_gpus)
     return LocalRollouts(spec, learner.policy)
 
