@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from learners.discriminators import DiscriminatorConfig, build
 from learners.mle import MLEConfig, schedule, weighted_nll
+from rubout.discriminators import DiscriminatorConfig, build
 from rubout.learner import Context, Demand, Learner
 from rubout.policy import Policy
 from rubout.tape import survivors

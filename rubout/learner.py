@@ -36,6 +36,7 @@ class Demand:
 
     Attributes:
         rollouts: trajectories of the policy, over the whole group.
+        paid: whether the reward judges them.
         completions: Monte-Carlo completions from every prefix of each rollout, whose mean rewards
             are its action values; 0: none.
         every: completions begin only after so many actions, and their multiples.
@@ -45,6 +46,7 @@ class Demand:
     """
 
     rollouts: int = 0
+    paid: bool = True
     completions: int = 0
     every: int = 1
     prefix: int = 0

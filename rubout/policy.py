@@ -40,12 +40,20 @@ class Generation(ABC):
     A backspace returns to the state of the token before and costs no forward pass.
     """
 
-    logits_BA: Tensor
-    """float32 [B, A], the logits of the present states, illegal actions not yet masked."""
+    @abstractmethod
+    def logits(self, rows_M: Tensor | None = None) -> Tensor:
+        """The logits of the present states, illegal actions not masked.
+
+        Args:
+            rows_M: int64 [M], which rows; None: all.
+
+        Returns:
+            float32 [M, A]: the caller's own, made at each call.
+        """
 
     @abstractmethod
     def step(self, actions_B: Tensor, keys: Keys) -> None:
-        """Follow one key on each tape; `logits_BA` is then that of the states after it.
+        """Follow one key on each tape.
 
         Args:
             actions_B: int64 [B], the keys pressed.

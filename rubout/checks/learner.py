@@ -19,8 +19,9 @@ from rubout.checks.common import need, same
 from rubout.checks.logs import random_logs
 from rubout.learner import Alone, Context, Demand, Learner
 from rubout.noise import inject
+from rubout.options import build_reward
 from rubout.policy import Policy
-from rubout.types import ActionSpace, Trajectories
+from rubout.types import ActionSpace, Sequences, Trajectories
 
 _BATCH, _UPDATES = 8, 4  # of a learner's check
 _Snapshot = dict[str, dict[str, Any]]
@@ -117,18 +118,48 @@ def _feed(
     if demand.noise.rate and space.backspace:
         chances, which = torch.rand(2, *data.actions_BT.shape)
         data = inject(space, data, demand.noise, chances, (which * space.num_tokens).long())
-    count = demand.rollouts
-    if not count:
+    if not demand.rollouts:
         return data, None
-    rollouts = random_logs(space, count, update, policy=learner.policy)
+    prefixes = None
+    if demand.prefix:
+        lengths = (data.num_actions_B - 1).clamp(max=demand.prefix)
+        rows = torch.arange(_BATCH).repeat_interleave(demand.rollouts // _BATCH)
+        prefixes = Sequences(data.actions_BT, lengths)[rows]
+    rollouts = random_logs(space, demand.rollouts, update, policy=learner.policy, prefixes=prefixes)
     rollouts = replace(rollouts, policy_version_B=torch.full_like(rollouts.num_actions_B, update))
-    if reward is not None:
-        paid = reward(rollouts).detach()
-        if paid.ndim == 1:
-            last = (rollouts.num_actions_B - 1).unsqueeze(1)
-            paid = torch.zeros_like(rollouts.log_probs_BT).scatter(1, last, paid.unsqueeze(1))
-        rollouts = replace(rollouts, rewards_BT=paid)
-    return data, rollouts
+    return data, _paid(learner, rollouts, reward, demand)
+
+
+def _paid(
+    learner: Learner,
+    rollouts: Trajectories,
+    reward: Callable[[Trajectories], Tensor] | None,
+    demand: Demand,
+) -> Trajectories:
+    """With what the learner's own judge gives, or the reward it is checked with."""
+    judge = learner.judge()
+    if judge is not None:
+        held: Any = build_reward(judge.name, judge.options, learner.policy.space, None)
+        held.load_state_dict(learner.published()["reward"].state_dict())
+        reward = held.eval()
+    if reward is None or not demand.paid:
+        return rollouts
+    with torch.no_grad():
+        paid = reward(rollouts)
+    mask = rollouts.mask_BT
+    if paid.ndim == 1:
+        last = (rollouts.num_actions_B - 1).unsqueeze(1)
+        paid = torch.zeros(mask.shape).scatter(1, last, paid.unsqueeze(1))
+    rollouts = replace(rollouts, rewards_BT=paid)
+    if not demand.completions:
+        return rollouts
+    # What completions would give, if nothing but the sequence itself could follow, and noise.
+    values = paid.flip(1).cumsum(1).flip(1) + 0.1 * torch.rand(mask.shape)
+    return replace(
+        rollouts,
+        action_values_BT=torch.where(mask, values, 0.0),
+        value_errors_BT=torch.where(mask, 0.1, 0.0),
+    )
 
 
 def _check_metrics(metrics: Mapping[str, float]) -> None:

@@ -22,6 +22,7 @@ def random_logs(
     *,
     with_prompts: bool = False,
     policy: Policy | None = None,
+    prefixes: Sequences | None = None,
 ) -> Trajectories:
     """Action logs of legal actions drawn at random.
 
@@ -31,6 +32,7 @@ def random_logs(
         seed: of the draws.
         with_prompts: begin with prompts of 0 to L - 1 tokens.
         policy: draws from its distribution; None: tokens alike, a third as many backspaces.
+        prefixes: the actions that each log begins with; None: all are drawn.
     """
     generator = torch.Generator().manual_seed(seed)
     prompts = _random_prompts(space, count, generator) if with_prompts else None
@@ -41,10 +43,14 @@ def random_logs(
     log_probs: list[Tensor] = []
     active: list[Tensor] = []
     while not bool(over.all()) and len(actions) < _MOST_ACTIONS:
-        logits = _plain_logits(space, count) if typing is None else typing.logits_BA.detach().cpu()
+        logits = _plain_logits(space, count) if typing is None else typing.logits().detach().cpu()
         legal = space.mask(state.legality(space)) | over.unsqueeze(1)
         log_softmax = logits.masked_fill(~legal, -torch.inf).log_softmax(1)
         chosen = torch.multinomial(log_softmax.exp(), 1, generator=generator)
+        if prefixes is not None and len(actions) < prefixes.tokens_BL.shape[1]:
+            is_given = len(actions) < prefixes.lengths_B.unsqueeze(1)
+            given = prefixes.tokens_BL[:, len(actions) : len(actions) + 1]
+            chosen = torch.where(is_given, given, chosen)
         actions.append(chosen.squeeze(1))
         log_probs.append(log_softmax.gather(1, chosen).squeeze(1))
         active.append(~over)

@@ -6,16 +6,19 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from rubout.checks.common import close, need, row_of
 from rubout.checks.logs import random_logs
 from rubout.keys import Keys, TapeState, blank, press
-from rubout.policy import Policy
+from rubout.policy import Generation, Policy
 from rubout.types import Sequences, Trajectories
 
 
 def check_policy(policy: Policy, seed: int = 0) -> None:
     """Whether a policy types as it scores, for logs with and without prompts and backspaces.
+
+    And whether what it types can be branched off and put together: `Generation.take`, `.join`.
 
     Args:
         policy: on the CPU; left as it was.
@@ -33,6 +36,9 @@ def check_policy(policy: Policy, seed: int = 0) -> None:
             _check_alone(policy, logs)
             _check_labels(policy, logs)
             _check_gradients(policy, logs)
+            _check_some_logits(policy, logs)
+            _check_taking(policy, logs, typed)
+            _check_joining(policy, logs, typed)
         _check_rubbing_out(policy)
     finally:
         policy.train(training)
@@ -40,13 +46,19 @@ def check_policy(policy: Policy, seed: int = 0) -> None:
 
 def _typed(policy: Policy, logs: Trajectories) -> tuple[Tensor, Tensor, list[TapeState]]:
     """log pi [B, S, A] and V [B, S] of every state as generation has them, and the tapes."""
+    state = blank(policy.space, len(logs), logs.prompts, "cpu")
+    return _type_on(policy, policy.start(len(logs), logs.prompts), state, logs)
+
+
+def _type_on(
+    policy: Policy, typing: Generation, state: TapeState, logs: Trajectories
+) -> tuple[Tensor, Tensor, list[TapeState]]:
+    """As `_typed`, from wherever a generation stands; the actions are those still to come."""
     space = policy.space
-    state = blank(space, len(logs), logs.prompts, "cpu")
-    typing = policy.start(len(logs), logs.prompts)
     logits, states = [], []
     for step in range(logs.actions_BT.shape[1] + 1):
         mask = space.mask(state.legality(space))
-        logits.append(typing.logits_BA.detach().masked_fill(~mask, -torch.inf))
+        logits.append(typing.logits().detach().masked_fill(~mask, -torch.inf))
         states.append(state)
         if step < logs.actions_BT.shape[1]:
             actions = logs.actions_BT[:, step]
@@ -154,6 +166,101 @@ def _check_gradients(policy: Policy, logs: Trajectories) -> None:
     need(finite, "a gradient of the scores is not finite")
 
 
+def _check_some_logits(policy: Policy, logs: Trajectories) -> None:
+    typing, _ = _until(policy, logs, logs.actions_BT.shape[1] // 2)
+    rows = torch.arange(len(logs)).repeat_interleave(2).flip(0)
+    before = typing.logits().detach().clone()
+    same = close(typing.logits(rows).detach(), before[rows])
+    need(same, "the logits of some rows are not those of all rows")
+    with torch.no_grad():
+        for logits in (typing.logits(), typing.logits(rows)):
+            logits.fill_(torch.nan)  # as a sampler masks them, in place
+    need(close(typing.logits().detach(), before), "the logits are not the caller's own")
+
+
+def _check_taking(policy: Policy, logs: Trajectories, typed_BSA: Tensor) -> None:
+    """Whichever types other things first, the other one goes on as if it were alone."""
+    everyone = torch.arange(len(logs))
+    for step in {0, logs.actions_BT.shape[1] // 2}:
+        rest = _from(logs, step)
+        for rows in (everyone, everyone.repeat_interleave(2).flip(0)):
+            typing, state = _until(policy, logs, step)
+            taken = typing.take(rows)
+            _type_other_things(policy, typing, state, rest)
+            need(
+                _goes_on(policy, taken, state[rows], rest[rows], typed_BSA[rows, step:]),
+                "what was taken from a generation does not go on as the rows it was taken from",
+            )
+            typing, state = _until(policy, logs, step)
+            _type_other_things(policy, typing.take(rows), state[rows], rest[rows])
+            need(
+                _goes_on(policy, typing, state, rest, typed_BSA[:, step:]),
+                "a generation is changed by what is typed after something was taken from it",
+            )
+
+
+def _check_joining(policy: Policy, logs: Trajectories, typed_BSA: Tensor) -> None:
+    """Several at different places go on together as each by itself."""
+    width, everyone = logs.actions_BT.shape[1], torch.arange(len(logs))
+    states, parts, rest, typed = [], [], [], []
+    for step, rows in (
+        (width // 2, everyone),
+        (0, everyone[:2]),
+        (max(0, width - 2), everyone[1:].flip(0)),
+    ):
+        typing, state = _until(policy, logs, step)
+        states.append(state[rows])
+        parts.append(typing.take(rows))
+        rest.append(_from(logs, step)[rows])
+        typed.append(functional.pad(typed_BSA[rows, step:], (0, 0, 0, step)))
+    joined, state = parts[0].join(parts[1:]), TapeState.cat(states)
+    need(
+        _goes_on(policy, joined, state, Trajectories.cat(rest), torch.cat(typed)),
+        "joined generations do not go on as each by itself",
+    )
+
+
+def _until(policy: Policy, logs: Trajectories, step: int) -> tuple[Generation, TapeState]:
+    """The first actions typed."""
+    typing = policy.start(len(logs), logs.prompts)
+    state = blank(policy.space, len(logs), logs.prompts, "cpu")
+    begun = replace(logs, actions_BT=logs.actions_BT[:, :step])
+    return typing, _type_on(policy, typing, state, begun)[2][-1]
+
+
+def _from(logs: Trajectories, step: int) -> Trajectories:
+    """The actions still to come."""
+    return replace(
+        logs,
+        actions_BT=logs.actions_BT[:, step:],
+        log_probs_BT=logs.log_probs_BT[:, step:],
+        num_actions_B=(logs.num_actions_B - step).clamp(min=0),
+    )
+
+
+def _type_other_things(
+    policy: Policy, typing: Generation, state: TapeState, rest: Trajectories
+) -> None:
+    """Any tokens but those of the logs, and nothing rubbed out."""
+    is_eos = (rest.actions_BT == policy.space.eos_id) & policy.space.eos
+    others = (rest.actions_BT + 1) % policy.space.num_tokens
+    _type_on(policy, typing, state, replace(rest, actions_BT=rest.actions_BT.where(is_eos, others)))
+
+
+def _goes_on(
+    policy: Policy, typing: Generation, state: TapeState, rest: Trajectories, typed_BSA: Tensor
+) -> bool:
+    """Whether the log-probabilities before each action still to come are these."""
+    space, mask_BT = policy.space, rest.mask_BT
+    legal_BA = space.mask(state.legality(space))
+    present_BA = typing.logits().detach().masked_fill(~legal_BA, -torch.inf).log_softmax(1)
+    if not close(present_BA[mask_BT[:, 0]], typed_BSA[:, 0][mask_BT[:, 0]]):
+        return False  # from a wrong place one may not even be able to go on
+    found_BSA, _, _ = _type_on(policy, typing, state, rest)
+    width = mask_BT.shape[1]
+    return close(found_BSA[:, :width][mask_BT], typed_BSA[:, :width][mask_BT])
+
+
 def _check_rubbing_out(policy: Policy) -> None:
     """To rub out and to type the same again comes back to the same logits, bit for bit."""
     if not policy.space.backspace:
@@ -161,10 +268,10 @@ def _check_rubbing_out(policy: Policy) -> None:
     tokens = torch.arange(4) % policy.space.num_tokens
     yes, no = torch.ones(4, dtype=torch.bool), torch.zeros(4, dtype=torch.bool)
     typing = policy.start(4)
-    seen = [typing.logits_BA.clone()]
+    seen = [typing.logits()]
     for backspace in (False, True, False):
         keys = Keys(no, yes, no) if backspace else Keys(yes, no, no)
         typing.step(torch.full((4,), policy.space.backspace_id) if backspace else tokens, keys)
-        seen.append(typing.logits_BA.clone())
+        seen.append(typing.logits())
     same = seen[0].equal(seen[2]) and seen[1].equal(seen[3])
     need(same, "after rubbing out, or typing the same again, the logits are not the same bits")

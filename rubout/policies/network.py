@@ -121,7 +121,6 @@ class _NetworkGeneration(Generation):
         slots = policy.space.max_length + 1 if self._keeps else 1
         self._hidden_BLD = weight.new_zeros(batch_size, slots, weight.shape[1])
         self._depth_B = torch.full((batch_size,), -1, dtype=torch.int64, device=device)
-        self.logits_BA = weight.new_zeros(batch_size, policy.space.size)
         everywhere = torch.ones(batch_size, dtype=torch.bool, device=device)
         nothing = torch.zeros_like(everywhere)
         start = torch.full_like(self._depth_B, policy.space.start_id)
@@ -133,26 +132,25 @@ class _NetworkGeneration(Generation):
                 self.step(tokens_BP[:, place], Keys(typed, nothing, nothing))
 
     @torch.no_grad()
+    def logits(self, rows_M: Tensor | None = None) -> Tensor:
+        """See `Generation.logits`."""
+        if rows_M is None:
+            rows_M = torch.arange(len(self._depth_B), device=self._depth_B.device)
+        slots_M = self._depth_B[rows_M] if self._keeps else torch.zeros_like(rows_M)
+        logits_MA: Tensor = self._policy.head(self._hidden_BLD[rows_M, slots_M])
+        return logits_MA
+
+    @torch.no_grad()
     def step(self, actions_B: Tensor, keys: Keys) -> None:
         """See `Generation.step`; the network runs for rows that typed, and for no others."""
         self._depth_B = self._depth_B + keys.typed_B.long() - keys.rubbed_B.long()
-        rows = None if bool(keys.typed_B.all()) else keys.typed_B.nonzero().squeeze(1)
-        if rows is None:
-            hidden_MD = self._policy.extend(self._memory, None, actions_B, self._depth_B)
-            if self._keeps:
-                everyone = torch.arange(len(actions_B), device=hidden_MD.device)
-                self._hidden_BLD[everyone, self._depth_B] = hidden_MD
-            self.logits_BA = self._policy.head(hidden_MD)
+        rows = keys.typed_B.nonzero().squeeze(1)
+        if not len(rows):
             return
-        if len(rows):
-            depths_M = self._depth_B[rows]
-            hidden_MD = self._policy.extend(self._memory, rows, actions_B[rows], depths_M)
-            if self._keeps:
-                self._hidden_BLD[rows, depths_M] = hidden_MD
-            self.logits_BA[rows] = self._policy.head(hidden_MD)
-        if self._keeps and bool(keys.rubbed_B.any()):
-            back = keys.rubbed_B.nonzero().squeeze(1)
-            self.logits_BA[back] = self._policy.head(self._hidden_BLD[back, self._depth_B[back]])
+        everyone = None if len(rows) == len(actions_B) else rows
+        depths_M = self._depth_B[rows]
+        hidden_MD = self._policy.extend(self._memory, everyone, actions_B[rows], depths_M)
+        self._hidden_BLD[rows, depths_M if self._keeps else torch.zeros_like(rows)] = hidden_MD
 
     def take(self, rows_M: Tensor) -> Self:
         """See `Generation.take`: the memory of the rows is copied, nothing is encoded again."""
@@ -165,15 +163,12 @@ class _NetworkGeneration(Generation):
 
     def _tensors(self) -> list[Tensor]:
         """All that is known of the rows, each tensor's first dimension being theirs."""
-        own = [self._hidden_BLD, self._depth_B, self.logits_BA]
-        return [*own, *self._memory.values()]
+        return [self._hidden_BLD, self._depth_B, *self._memory.values()]
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
         """A copy with other rows; `change` is given the tensors in the order of `_tensors`."""
         new = copy(self)
-        new._hidden_BLD = change(self._hidden_BLD)
-        new._depth_B = change(self._depth_B)
-        new.logits_BA = change(self.logits_BA)
+        new._hidden_BLD, new._depth_B = change(self._hidden_BLD), change(self._depth_B)
         new._memory = {name: change(value) for name, value in self._memory.items()}
         return new
 

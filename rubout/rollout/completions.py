@@ -23,8 +23,9 @@ from rubout.rollout.draw import action_probs, inverse_cdf, seed_of, uniforms
 from rubout.rollout.rewards import per_action
 from rubout.types import ActionSpace, Sequences, Trajectories
 
-# Elements of logits [M, A] that are typed on at once: a cache's worth, or a GPU's.
-_WIDEST = {"cpu": 2**22, "cuda": 2**27}
+# Elements of logits [M, A] in all rows that are typed on together, and that exist at one time.
+_WIDEST = {"cpu": 2**23, "cuda": 2**27}
+_DRAWN_AT_ONCE = {"cpu": 2**19, "cuda": 2**27}
 
 
 @dataclass(frozen=True)
@@ -165,11 +166,8 @@ class Completions:
         terminated_M = torch.zeros_like(counts_M, dtype=torch.bool)
         place = torch.arange(len(counts_M), device=counts_M.device)  # of the rows still typed
         while True:
-            probs_MA = action_probs(
-                space, generation.logits_BA, tape.legality(space), self._temperature, self._suppress
-            )
             steps_M = tape.num_actions_B
-            typed_M = inverse_cdf(probs_MA, uniforms(self._seed, numbers_M[place], steps_M))
+            typed_M = self._draw(generation, tape, uniforms(self._seed, numbers_M[place], steps_M))
             actions_MT[place, steps_M] = typed_M
             tape, keys = press(space, tape, typed_M)
             ended_M, cut_M = is_over(space, tape, keys)
@@ -187,6 +185,27 @@ class Completions:
         return Trajectories(
             actions_MT, log_probs_MT, counts_M, terminated_M, versions_M, prompts
         ).trimmed()
+
+    def _draw(self, generation: Generation, tape: TapeState, uniforms_M: Tensor) -> Tensor:
+        """The next action of every row, some rows at a time: logits are made, read and dropped."""
+        legality_M = tape.legality(self._space)
+        limit = _DRAWN_AT_ONCE.get(uniforms_M.device.type, 2**24)
+        rows = torch.arange(len(uniforms_M), device=uniforms_M.device)
+        return torch.cat(
+            [
+                inverse_cdf(
+                    action_probs(
+                        self._space,
+                        generation.logits(part),
+                        legality_M[part],
+                        self._temperature,
+                        self._suppress,
+                    ),
+                    uniforms_M[part],
+                )
+                for part in torch.split(rows, max(1, limit // self._space.size))
+            ]
+        )
 
     def _returns(self, logs: Trajectories, last_M: Tensor) -> Tensor:
         """What each log earned from one of its actions on."""

@@ -48,6 +48,7 @@ class Request:
         prompts: theirs, or None.
         prefixes: action ids that were typed before the policy goes on, one row a sequence; unlike
             a prompt they can be rubbed out, and they count. None: the policy begins.
+        paid: whether the reward judges them.
         completions: Monte-Carlo completions of every prefix of each sequence, for its action
             values; 0: none.
         every: they begin only after so many actions, and their multiples.
@@ -58,6 +59,7 @@ class Request:
     count: int
     prompts: Sequences | None = None
     prefixes: Sequences | None = None
+    paid: bool = True
     completions: int = 0
     every: int = 1
 
@@ -95,14 +97,13 @@ class Sampler:
         self._reward, self._step_penalty, self._judge = reward, step_penalty, judge
         self._options: dict[str, Any] = {
             **asdict(policy.space),
-            "reward": reward,
             "step_penalty": step_penalty,
             "device": str(device),
             "autoreset_mode": "Disabled",
             "output": "torch",
         }
         self._device = torch.device(device)
-        self._envs: dict[int, Any] = {}
+        self._envs: dict[tuple[int, bool], Any] = {}
 
     def parts(self) -> dict[str, nn.Module]:
         """What takes published weights: the policy, and the judge, the reward that is trained."""
@@ -133,7 +134,7 @@ class Sampler:
         """
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
-        if request.completions and self._reward is None:
+        if request.completions and (self._reward is None or not request.paid):
             raise ValueError("completions need a reward")
         training = self.policy.training
         self.policy.eval()
@@ -145,7 +146,7 @@ class Sampler:
     def _type(
         self, request: Request, temperature: float, version: int, suppress: list[int]
     ) -> Trajectories:
-        env = self._env(request.count)
+        env = self._env(request.count, self._reward if request.paid else None)
         given = {"prompt": request.prompts, "prefix": request.prefixes}
         env.reset(options={name: rows for name, rows in given.items() if rows is not None})
         generation = self.policy.start(request.count, request.prompts)
@@ -155,11 +156,22 @@ class Sampler:
         numbers = torch.arange(request.count, device=self._device) + request.first
         log_probs: list[Tensor] = []
         while not bool(env.over_B.all()):
-            probs_BA = action_probs(
-                self.policy.space, generation.logits_BA, env.legality, temperature, suppress
+            going = (~env.over_B).nonzero().squeeze(1)
+            probs_MA = action_probs(
+                self.policy.space,
+                generation.logits(going),
+                env.legality[going],
+                temperature,
+                suppress,
             )
-            actions_B = inverse_cdf(probs_BA, uniforms(request.seed, numbers, len(log_probs)))
-            log_probs.append(probs_BA.gather(1, actions_B.unsqueeze(1)).squeeze(1).log_())
+            chosen_M = inverse_cdf(probs_MA, uniforms(request.seed, numbers[going], len(log_probs)))
+            chances_M = probs_MA.gather(1, chosen_M.unsqueeze(1)).squeeze(1)
+            actions_B = torch.zeros_like(numbers).index_copy(0, going, chosen_M)
+            log_probs.append(
+                torch.zeros(request.count, device=self._device).index_copy(
+                    0, going, chances_M.log_()
+                )
+            )
             env.step(actions_B)
             generation.step(actions_B, env.keys)
             if completions is not None:
@@ -173,7 +185,7 @@ class Sampler:
                 1, lengths_B1 + steps_T, typed_BT
             )
         episodes: Trajectories = env.episodes(typed_BT, version)
-        if isinstance(self._reward, Reward):
+        if request.paid and isinstance(self._reward, Reward):
             episodes = replace(episodes, reports=self._reward.report(episodes) or None)
         return episodes if completions is None else completions.values(episodes)
 
@@ -207,9 +219,10 @@ class Sampler:
             state, keys = press(space, state, keys_BP[:, step], active_B)
             generation.step(keys_BP[:, step], keys)
 
-    def _env(self, num_envs: int) -> Any:
+    def _env(self, num_envs: int, reward: RewardFunction | None) -> Any:
         """An env is kept for every batch size seen: a run has one or two."""
-        if num_envs not in self._envs:
+        key = num_envs, reward is not None
+        if key not in self._envs:
             make: Any = resolve("envs.vector_env:SequenceVectorEnv")
-            self._envs[num_envs] = make(num_envs, **self._options)
-        return self._envs[num_envs]
+            self._envs[key] = make(num_envs, reward=reward, **self._options)
+        return self._envs[key]

@@ -94,6 +94,7 @@ class Run:
             first=self.group.rank * share,
             count=share,
             **self._beginnings(update, share, demand.prefix),
+            paid=demand.paid,
             completions=demand.completions,
             every=demand.every,
         )

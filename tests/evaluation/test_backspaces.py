@@ -134,7 +134,7 @@ def chances(policy: Policy, prefix: Trajectories, temperature: float) -> list[fl
             state, keys = press(policy.space, state, action.view(1))
             typing.step(action.view(1), keys)
         legal = policy.space.mask(state.legality(policy.space))
-        logits = (typing.logits_BA.detach() / temperature).masked_fill(~legal, -torch.inf)
+        logits = (typing.logits().detach() / temperature).masked_fill(~legal, -torch.inf)
         found.append(float(logits.softmax(1)[0, policy.space.backspace_id]))
     return found
 

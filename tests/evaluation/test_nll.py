@@ -102,7 +102,7 @@ def test_unigram(backspace: bool) -> None:
     train = written(space, Sequences.of([[0, 0], [0, 1], []]))
     policy = unigram(ActionSpace(3, 4, backspace=backspace), train)
     expected = torch.tensor([4.0, 2.0, 1.0, 4.0]) / 11
-    probs = policy.start(1).logits_BA[0].exp()
+    probs = policy.start(1).logits()[0].exp()
     torch.testing.assert_close(probs[:4], expected)
     assert not probs[4:].any() or float(probs[4]) < 1e-29
     found = nll(policy, written(space, Sequences.of([[0, 2]]))).mean

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from learners.discriminators import DiscriminatorConfig
 from learners.mle import MLE, MLEConfig, schedule, weighted_nll
 from learners.psi_mle import PsiMLE, PsiMLEConfig
+from rubout.discriminators import DiscriminatorConfig
 from rubout.learner import Alone, Context
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
 from rubout.rollout.sampler import Request, Sampler
@@ -48,7 +48,7 @@ def literal_loss(model: LSTMPolicy, data: Trajectories) -> float:
         actions = data.actions_BT[row, : data.num_actions_B[row]].tolist()
         for step, action in enumerate(actions):
             prefix = Sequences.of([actions[:step]]) if step else None
-            logits = model.start(1, prefix).logits_BA.double()
+            logits = model.start(1, prefix).logits().double()
             if step == SPACE.max_length:  # the tape is full: only <eos> is left
                 logits[:, : SPACE.num_tokens] = -torch.inf
             total -= float(torch.log_softmax(logits, dim=1)[0, action])

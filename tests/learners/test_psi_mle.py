@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from learners.discriminators import FILTERS, DiscriminatorConfig, build
 from learners.mle import MLE, MLEConfig
 from learners.psi_mle import PsiMLE, PsiMLEConfig, mixture_weights, real_rows
+from rubout.discriminators import FILTERS, DiscriminatorConfig, build
 from rubout.learner import Alone, Context
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
 from rubout.rollout.sampler import Request, Sampler

@@ -74,7 +74,7 @@ def generated(policy: Policy, logs: Trajectories) -> tuple[Tensor, Tensor]:
     rows, masks = [], []
     for step, actions_B in enumerate(logs.actions_BT.T):
         masks.append(space.mask(state.legality(space)))
-        rows.append(typing.logits_BA.masked_fill(~masks[-1], -torch.inf).log_softmax(1))
+        rows.append(typing.logits().masked_fill(~masks[-1], -torch.inf).log_softmax(1))
         state, keys = press(space, state, actions_B, step < logs.num_actions_B)
         typing.step(actions_B, keys)
     return torch.stack(rows, dim=1), torch.stack(masks, dim=1)

@@ -100,10 +100,10 @@ def test_a_temperature_divides_the_logits(kind: str, temperature: float) -> None
 
 def test_the_start_symbol_has_an_embedding_of_its_own() -> None:
     policy = make("lstm-1")
-    before = policy.start(1).logits_BA
+    before = policy.start(1).logits()
     with torch.no_grad():
         policy.embedding.weight[SPACE.start_id] += 1.0  # type: ignore[operator, union-attr, index]
-    assert not before.equal(policy.start(1).logits_BA)
+    assert not before.equal(policy.start(1).logits())
 
 
 def test_the_tree_drops_between_layers_as_the_fast_path_does() -> None:
