@@ -16,6 +16,7 @@ COMMANDS = {
     "generate": "write sequences a run has learned to type",
     "watch": "see a run type, and rub out, key by key",
     "doctor": "what is wrong with this machine, and how to mend it",
+    "new": "write a plug-in that works, with its test, to change into your own",
 }
 
 
