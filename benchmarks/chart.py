@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT, MARGIN = 420, 260, 46
-COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52")
+COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860")
 
 Points = Sequence[tuple[float, float]]
 
