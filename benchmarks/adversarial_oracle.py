@@ -58,11 +58,16 @@ SCALES: dict[str, dict[str, Any]] = {
         "run": {"evaluate-every": 60},
         "mle": 360,
         "warmup": 240,
-        "rounds": 100,
+        "rounds": 60,
         "discriminator": {},
         "completions": 16,
-        "cot": 3000,
-        "learners": {},
+        "cot": 2000,
+        # At SeqGAN's own 0.01 a batch of 64 sequences moves a network of this size too far.
+        "learners": {
+            "seqgan": {"generator_lr": 0.001, "baseline": "batch"},
+            "maligan": {"generator_lr": 0.005, "prefix_start": 20, "prefix_updates": 2},
+            "rankgan": {"generator_lr": 0.001, "baseline": "batch"},
+        },
     },
     "full": {
         "seeds": 3,
@@ -85,6 +90,7 @@ def command(name: str, scale_name: str, seed: int) -> list[str]:
     """The options of one training run."""
     scale = SCALES[scale_name]
     learner: dict[str, Any] = {}
+    network: list[str] = []
     updates = scale["cot"]
     if name == "mle":
         learner["lr"] = 0.01
@@ -99,13 +105,14 @@ def command(name: str, scale_name: str, seed: int) -> list[str]:
         }
         if name in ("seqgan", "rankgan"):
             learner["completions"] = scale["completions"]
-        learner |= {f"discriminator.{key}": value for key, value in scale["discriminator"].items()}
+        home = "policy.discriminator" if name == "leakgan" else "learner.discriminator"
+        network = options_of(f"{home}.", scale["discriminator"])
         updates = scale["mle"] + scale["warmup"] + scale["rounds"] * (1 + of_discriminator)
     learner |= scale["learners"].get(name, {})
     words = ["--seed", str(seed), "--task", "oracle", "--learner", name]
     words += ["--policy", "leakgan" if name == "leakgan" else "lstm", "--updates", str(updates)]
     words += options_of("task.", scale["task"]) + options_of("learner.", learner)
-    words += options_of("policy.", scale["policy"])
+    words += options_of("policy.", scale["policy"]) + network
     return words + options_of("", {"log-every": 50, "checkpoint-every": 10**6, **scale["run"]})
 
 

@@ -24,10 +24,10 @@ class FullStop(Reward):
     """See the module."""
 
     Config = FullStopConfig
+    config: FullStopConfig
 
     def __call__(self, trajectories: Trajectories) -> Tensor:
         """See `Reward`."""
-        assert isinstance(self.config, FullStopConfig)
         assert self.codec is not None
         texts = map(self.codec.decode, survivors(self.space, trajectories).lists())
         ends = [text.endswith(self.config.mark) for text in texts]

@@ -5,6 +5,7 @@ the generator. Which one is a function of the update's number alone:
 
     mle_updates          maximum likelihood
     discriminator_warmup the discriminator, until the generator's first step
+                         (in pretraining_rounds turns of the one and the other)
     then, in rounds      generator_updates, discriminator_updates, mle_per_round
 
 Source: SeqGAN (Yu et al. 2017), Algorithm 1, whose loop it is; the discriminator maximises
@@ -18,7 +19,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,13 +37,15 @@ Phase = Literal["mle", "discriminator", "generator"]
 
 
 @dataclass(frozen=True)
-class AdversarialConfig(MLEConfig):
-    """Options of learners with a discriminator; `lr` is that of maximum likelihood."""
+class RoundsConfig(MLEConfig):
+    """Options of learners with any discriminator; `lr` is that of maximum likelihood."""
 
     mle_updates: int = 500
     """Updates of maximum likelihood before all else."""
     discriminator_warmup: int = 200
     """Updates of the discriminator before the generator's first."""
+    pretraining_rounds: int = 1
+    """In how many turns of the one and then the other those updates are made."""
     generator_updates: int = 1
     """Updates of the generator in a round."""
     discriminator_updates: int = 5
@@ -57,8 +60,6 @@ class AdversarialConfig(MLEConfig):
     """Steps of the discriminator on each batch of real and fake sequences."""
     discriminator_l2: float = 0.2
     """Penalty on half the squares of the discriminator's output layer."""
-    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    """The discriminator."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,9 +68,10 @@ class AdversarialConfig(MLEConfig):
                 "learner.mle-updates, learner.discriminator-warmup and learner.mle-per-round "
                 "must not be negative"
             )
-        if min(self.generator_updates, self.discriminator_steps) < 1:
+        if min(self.generator_updates, self.discriminator_steps, self.pretraining_rounds) < 1:
             raise ValueError(
-                "learner.generator-updates and learner.discriminator-steps must be at least 1"
+                "learner.generator-updates, learner.discriminator-steps and "
+                "learner.pretraining-rounds must be at least 1"
             )
         if self.discriminator_updates < 0:
             raise ValueError("learner.discriminator-updates must not be negative")
@@ -80,18 +82,46 @@ class AdversarialConfig(MLEConfig):
             )
 
 
-def phase(config: AdversarialConfig, update: int) -> Phase:
+@dataclass(frozen=True)
+class AdversarialConfig(RoundsConfig):
+    """Options of learners with a discriminator of their own."""
+
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    """The discriminator."""
+
+
+def phase(config: RoundsConfig, update: int) -> Phase:
     """What update number `update` (from 0) trains."""
-    if update < config.mle_updates:
-        return "mle"
     place = update - config.mle_updates - config.discriminator_warmup
     if place < 0:
-        return "discriminator"
+        return _pretraining(config, update)
     before_mle = config.generator_updates + config.discriminator_updates
     place %= before_mle + config.mle_per_round
     if place < config.generator_updates:
         return "generator"
     return "discriminator" if place < before_mle else "mle"
+
+
+def _pretraining(config: RoundsConfig, update: int) -> Phase:
+    """The turns share the updates of either kind as evenly as whole numbers do."""
+    turns = config.pretraining_rounds
+    for turn in range(turns):
+        update -= (turn + 1) * config.mle_updates // turns - turn * config.mle_updates // turns
+        if update < 0:
+            return "mle"
+        warmup = config.discriminator_warmup
+        update -= (turn + 1) * warmup // turns - turn * warmup // turns
+        if update < 0:
+            break
+    return "discriminator"
+
+
+def generator_updates_before(config: RoundsConfig, update: int) -> int:
+    """How many of the updates before number `update` (from 0) train the generator."""
+    after = max(0, update - config.mle_updates - config.discriminator_warmup)
+    whole = config.generator_updates + config.discriminator_updates + config.mle_per_round
+    rounds, place = divmod(after, whole)
+    return rounds * config.generator_updates + min(place, config.generator_updates)
 
 
 def discriminator_loss(real_B: Tensor, fake_C: Tensor, count: Tensor) -> Tensor:
@@ -112,13 +142,13 @@ def discriminator_loss(real_B: Tensor, fake_C: Tensor, count: Tensor) -> Tensor:
 class Adversarial(MLE):
     """See the module."""
 
-    Config = AdversarialConfig
-    config: AdversarialConfig
+    Config: ClassVar[type[RoundsConfig]] = AdversarialConfig
+    config: RoundsConfig
     uses_rollouts = True
     max_staleness = 0
     stands_for_run = "last"
 
-    def __init__(self, policy: Policy, config: AdversarialConfig, context: Context) -> None:
+    def __init__(self, policy: Policy, config: RoundsConfig, context: Context) -> None:
         super().__init__(policy, config, context)
         self.discriminator = self.build_discriminator().to(context.device)
         self.generator_optimizer = torch.optim.Adam(
@@ -133,6 +163,7 @@ class Adversarial(MLE):
 
     def build_discriminator(self) -> SequenceNetwork:
         """The network that is trained to tell real from fake."""
+        assert isinstance(self.config, AdversarialConfig)
         space = self.context.space
         return build(space.num_tokens, space.max_length, self.config.discriminator)
 
@@ -158,7 +189,7 @@ class Adversarial(MLE):
         kind = phase(self.config, self.updates)
         self.updates += 1
         if rollouts is None:
-            return super().update(data, None)
+            return self.teach_by_likelihood(data)
         if kind == "generator":
             return self.teach_generator(data, rollouts)
         space = self.context.space
@@ -167,6 +198,10 @@ class Adversarial(MLE):
         for _ in range(self.config.discriminator_steps):
             metrics = self.teach_discriminator(real, fake)
         return metrics
+
+    def teach_by_likelihood(self, data: Trajectories) -> dict[str, float]:
+        """One update of maximum likelihood."""
+        return super().update(data, None)
 
     def teach_discriminator(self, real: Sequences, fake: Sequences) -> dict[str, float]:
         """One step on real sequences and the policy's."""

@@ -147,8 +147,10 @@ class CoT(MLE):
         mediator: dict[str, float] = {}
         for _ in range(self.config.mediator_steps):
             mediator = self._teach_mediator(data, rollouts)
-        jsd = mediator["mediator/balanced_nll"] - generator["generator/entropy"] / 2
-        # Per action, and up to a constant: half the entropy of the data.
+        own = self._total_actions(rollouts)
+        share = float(own / (own + self._total_actions(data)))
+        # Per action of either kind, and up to a constant: half the entropy of the data.
+        jsd = mediator["mediator/balanced_nll"] - share * generator["generator/entropy"]
         return generator | mediator | {"jsd_shifted": jsd}
 
     def _teach_generator(self, rollouts: Trajectories) -> dict[str, float]:

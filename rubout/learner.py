@@ -52,6 +52,14 @@ class Demand:
     prefix: int = 0
     noise: Noise = field(default_factory=Noise)
 
+    def __post_init__(self) -> None:
+        if min(self.rollouts, self.completions, self.prefix) < 0 or self.every < 1:
+            raise ValueError("a demand's numbers must not be negative, and every at least 1")
+        if (self.completions or self.prefix) and not self.rollouts:
+            raise ValueError("completions and a prefix are those of rollouts: ask for some")
+        if self.completions and not self.paid:
+            raise ValueError("completions are there to be paid")
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -118,6 +126,7 @@ class Learner(ABC):
 
     Attributes:
         Config: the class of its options, a frozen dataclass.
+        default_policy: the policy of a run that names none.
         uses_rollouts: whether any update asks for trajectories.
         uses_rewards: whether it learns from what they earn: from a judge of its own, or `--reward`.
         max_staleness: the most updates by which its rollouts may lag behind; None: any.
@@ -126,6 +135,7 @@ class Learner(ABC):
     """
 
     Config: ClassVar[type]
+    default_policy: ClassVar[str] = "lstm"
     uses_rollouts: ClassVar[bool] = False
     uses_rewards: ClassVar[bool] = False
     max_staleness: ClassVar[int | None] = None

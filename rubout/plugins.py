@@ -66,6 +66,10 @@ def find(kind: Kind, name: str) -> type:
         raise UserError(f"{kind} {name}: does not define {missing}")
     if not dataclasses.is_dataclass(getattr(found, "Config", None)):
         raise UserError(f"{kind} {name}: has no Config, a frozen dataclass of its options")
+    for field in dataclasses.fields(found.Config):  # type: ignore[attr-defined]
+        nothing = field.default is field.default_factory is dataclasses.MISSING
+        if field.init and nothing and field.name != "path":  # that of a file must be given
+            raise UserError(f"{kind} {name}: its Config gives {field.name} no default")
     return found
 
 

@@ -22,6 +22,8 @@ class Reward(ABC):
 
     Config: ClassVar[type]
 
+    config: object  # a subclass says which: `config: MyConfig`
+
     def __init__(self, space: ActionSpace, config: object, codec: Codec | None = None) -> None:
         self.space, self.config, self.codec = space, config, codec
 

@@ -240,7 +240,7 @@ class Trajectories(_Batch):
         action_values_BT: float32 [B, T], what is earned from each action on, in the mean over
             Monte-Carlo completions of the prefix that ends with it; 0 on padding, or None.
         value_errors_BT: float32 [B, T], the standard errors of those means; 0 where nothing was
-            estimated and on padding, or None.
+            estimated, where one completion is all there is, and on padding, or None.
         reports: float32 [B] by name, what the reward reports of each sequence, or None.
         intended_BT: int64 [B, T], what the typist meant where a slip typed `actions_BT` instead;
             0 on padding. None: everything was meant as typed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -151,16 +151,18 @@ class Remembers(LSTMPolicy):
 
     def start(self, batch_size: int, prompts: Sequences | None = None) -> Any:
         typing = super().start(batch_size, prompts)
-        step, count = typing.step, torch.zeros(batch_size)
+        step, logits, count = typing.step, typing.logits, torch.zeros(batch_size)
 
         def follow(actions_B: Tensor, keys: Keys) -> None:
-            typing.logits_BA[:, 0] -= count
             step(actions_B, keys)
             count.add_(keys.rubbed_B)
-            typing.logits_BA = typing.logits_BA.clone()
-            typing.logits_BA[:, 0] += count
 
-        typing.step = follow  # type: ignore[method-assign]
+        def liked(rows_M: Tensor | None = None) -> Tensor:
+            logits_MA = logits(rows_M)
+            logits_MA[:, 0] += count if rows_M is None else count[rows_M]
+            return logits_MA
+
+        typing.step, typing.logits = follow, liked  # type: ignore[method-assign]
         return typing
 
     def score(
@@ -173,7 +175,7 @@ class Remembers(LSTMPolicy):
         logits = []
         for step in range(mask.shape[1] + 1):
             legal = space.mask(state.legality(space))
-            logits.append((typing.logits_BA / temperature).masked_fill(~legal, -torch.inf))
+            logits.append((typing.logits() / temperature).masked_fill(~legal, -torch.inf))
             if step < mask.shape[1]:
                 actions = trajectories.actions_BT[:, step]
                 state, keys = press(space, state, actions, mask[:, step])
@@ -187,6 +189,119 @@ class Remembers(LSTMPolicy):
             logits_BSA.logsumexp(2).masked_fill(~real, 0.0) if "values" in want else None,
             rows if "log_softmax" in want else None,
         )
+
+
+Typing: Any = type(make_policy(SPACE).start(1))
+
+
+class SameLogits(Typing):
+    """Each call gives the same tensor."""
+
+    held: ClassVar[dict[tuple[int, ...], Tensor]] = {}
+
+    def logits(self, rows_M: Tensor | None = None) -> Tensor:
+        new = super().logits(rows_M)
+        old = self.held.setdefault(tuple(new.shape), new)
+        return old.copy_(new) if bool(old.isfinite().all()) else old
+
+
+class OtherRows(Typing):
+    def logits(self, rows_M: Tensor | None = None) -> Any:
+        return super().logits(None if rows_M is None else rows_M.sort().values)
+
+
+class Sorted(Typing):
+    def take(self, rows_M: Tensor) -> Any:
+        return super().take(rows_M.sort().values)
+
+
+class Itself(Typing):
+    """Nothing is copied where all rows are taken as they are."""
+
+    def take(self, rows_M: Tensor) -> Any:
+        everyone = torch.arange(len(self._depth_B))
+        return self if rows_M.equal(everyone) else super().take(rows_M)
+
+
+class Shallow(Typing):
+    """The memory is not copied where all rows are taken as they are."""
+
+    def take(self, rows_M: Tensor) -> Any:
+        new = super().take(rows_M)
+        if rows_M.equal(torch.arange(len(self._depth_B))):
+            new._memory = self._memory
+        return new
+
+
+class Oblivious(Typing):
+    """What was taken knows where it stands, and not what came before."""
+
+    def take(self, rows_M: Tensor) -> Any:
+        new = super().take(rows_M)
+        new._memory = {name: value * 0 for name, value in new._memory.items()}
+        return new
+
+
+class CannotRubOut(Typing):
+    """What was taken knows the present states, and not those a backspace returns to."""
+
+    def take(self, rows_M: Tensor) -> Any:
+        new = super().take(rows_M)
+        present = torch.arange(new._hidden_BLD.shape[1]) == new._depth_B.unsqueeze(1)
+        new._hidden_BLD = new._hidden_BLD * present.unsqueeze(2)
+        return new
+
+
+class GivesAway(Typing):
+    """What is taken is missing where it was taken from."""
+
+    def take(self, rows_M: Tensor) -> Any:
+        new = super().take(rows_M)
+        self._memory = {name: value * 0 for name, value in self._memory.items()}
+        return new
+
+
+class JoinsBackwards(Typing):
+    def join(self, others: Sequence[Any]) -> Any:
+        return super().join(others[::-1])
+
+
+class JoinsStates(Typing):
+    """The others' memory is left behind."""
+
+    def join(self, others: Sequence[Any]) -> Any:
+        new = super().join(others)
+        for value in new._memory.values():
+            value[len(self._depth_B) :] = 0
+        return new
+
+
+TAKEN = "what was taken does not go on as the rows"
+JOINED = "joined generations do not go on as each by itself"
+
+
+@pytest.mark.parametrize(
+    ("broken", "message", "backspace"),
+    [
+        *((SameLogits, "the logits are not the caller's own", back) for back in (False, True)),
+        *((OtherRows, "logits of some rows are not those of all", back) for back in (False, True)),
+        *((kind, TAKEN, back) for kind in (Sorted, Itself, Shallow) for back in (False, True)),
+        *((Oblivious, TAKEN, back) for back in (False, True)),
+        (CannotRubOut, TAKEN, True),
+        *((GivesAway, "by itself where rows of it were taken", back) for back in (False, True)),
+        *((kind, JOINED, back) for kind in (JoinsBackwards, JoinsStates) for back in (False, True)),
+    ],
+)
+def test_a_broken_generation(broken: type, message: str, backspace: bool) -> None:
+    class Broken(LSTMPolicy):
+        def start(self, batch_size: int, prompts: Sequences | None = None) -> Any:
+            typing = super().start(batch_size, prompts)
+            typing.__class__ = broken
+            return typing
+
+    torch.manual_seed(0)
+    with pytest.raises(AssertionError, match=message):
+        check_policy(Broken(replace(SPACE, backspace=backspace), CONFIG))
 
 
 @pytest.mark.parametrize(

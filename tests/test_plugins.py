@@ -10,6 +10,7 @@ from rubout import plugins
 from rubout.errors import UserError
 from rubout.options import build_policy, build_reward
 from rubout.policies.lstm import LSTMPolicy
+from rubout.tasks.codecs import CharCodec
 from rubout.tasks.python_docs import PythonDocs
 from rubout.types import ActionSpace
 
@@ -31,11 +32,9 @@ class Half(Reward, ABC):
     Config = Options
 
 class Whole(Half):
-    def __init__(self, space, config):
-        self.space, self.config = space, config
-
     def __call__(self, trajectories):
-        return torch.ones(len(trajectories)) * self.config.scale
+        words = self.codec.decode([0, 2]) if self.codec else ""
+        return torch.ones(len(trajectories)) * self.config.scale + len(words)
 
 def a_function():
     pass
@@ -74,8 +73,14 @@ def test_every_short_name_is_found() -> None:
 
 def test_ones_own(own: str) -> None:
     assert issubclass(plugins.find("learner", f"{own}:Mine"), MLE)
-    reward = build_reward(f"{own}:Whole", ActionSpace(3, 3))
+    space = ActionSpace(3, 3)
+    reward = build_reward(f"{own}:Whole", {}, space, None)
+    assert (reward.space, reward.codec) == (space, None)
     assert reward([1, 2]).tolist() == [2.0, 2.0]  # type: ignore[arg-type]
+    reward = build_reward(f"{own}:Whole", {"scale": 0.5}, space, CharCodec("xyz"))
+    assert reward([1, 2]).tolist() == [2.5, 2.5], "it reads the options and the codec"  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"unknown option reward\.scales \(did you mean scale\?\)"):
+        build_reward(f"{own}:Whole", {"scales": 0.5}, space, None)
     assert plugins.resolve(f"{own}:Mine") is plugins.find("learner", f"{own}:Mine")
 
 

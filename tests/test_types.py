@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -6,9 +8,11 @@ from torch import Tensor
 
 from rubout.types import ActionSpace, Legality, Sequences, Trajectories
 
+EARNED = ("rewards_BT", "action_values_BT", "value_errors_BT")
+
 
 def trajectories(
-    rows: list[list[int]], *, prompts: bool = False, rewards: bool = False, slips: bool = False
+    rows: list[list[int]], *, prompts: bool = False, earned: bool = False, slips: bool = False
 ) -> Trajectories:
     """Every field says which row and action it belongs to."""
     actions = Sequences.of(rows)
@@ -21,7 +25,10 @@ def trajectories(
         terminated_B=actions.lengths_B % 2 == 0,
         policy_version_B=actions.lengths_B + 10,
         prompts=Sequences.of([row[:1] for row in rows]) if prompts else None,
-        rewards_BT=log_probs * 2 if rewards else None,
+        rewards_BT=log_probs * 2 if earned else None,
+        action_values_BT=log_probs * 3 if earned else None,
+        value_errors_BT=log_probs * -4 if earned else None,
+        reports={"one": log_probs.sum(1), "two": log_probs.sum(1) + 1} if earned else None,
         intended_BT=intended if slips else None,
     )
 
@@ -29,10 +36,10 @@ def trajectories(
 def rows_of(batch: Trajectories) -> list[tuple[object, ...]]:
     """One tuple for each row, padding left out after a check that it is 0."""
     values: Tensor | None
-    for values in (batch.actions_BT, batch.log_probs_BT, batch.rewards_BT, batch.intended_BT):
+    earned = [value for name in EARNED if (value := getattr(batch, name)) is not None]
+    for values in (batch.actions_BT, batch.log_probs_BT, batch.intended_BT, *earned):
         assert values is None or not bool(values.masked_fill(batch.mask_BT, 0).any())
     prompts = [None] * len(batch) if batch.prompts is None else batch.prompts.lists()
-    rewards = batch.log_probs_BT if batch.rewards_BT is None else batch.rewards_BT
     return [
         (
             batch.actions_BT[row, :count].tolist(),
@@ -40,7 +47,8 @@ def rows_of(batch: Trajectories) -> list[tuple[object, ...]]:
             bool(batch.terminated_B[row]),
             int(batch.policy_version_B[row]),
             prompts[row],
-            rewards[row, :count].tolist(),
+            [value[row, :count].tolist() for value in earned],
+            {name: float(value[row]) for name, value in (batch.reports or {}).items()},
             batch.labels_BT[row, :count].tolist(),
         )
         for row, count in enumerate(batch.num_actions_B.tolist())
@@ -55,21 +63,23 @@ row_lists = st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_si
     one=row_lists,
     other=row_lists,
     prompts=st.booleans(),
-    rewards=st.booleans(),
+    earned=st.booleans(),
     slips=st.tuples(st.booleans(), st.booleans()),
 )
 def test_slices_undo_cat(
     one: list[list[int]],
     other: list[list[int]],
     prompts: bool,
-    rewards: bool,
+    earned: bool,
     slips: tuple[bool, bool],
 ) -> None:
-    first = trajectories(one, prompts=prompts, rewards=rewards, slips=slips[0])
-    second = trajectories(other, prompts=prompts, rewards=rewards, slips=slips[1])
+    first = trajectories(one, prompts=prompts, earned=earned, slips=slips[0])
+    second = trajectories(other, prompts=prompts, earned=earned, slips=slips[1])
     both = Trajectories.cat([first, second])
     assert len(both) == len(one) + len(other)
-    assert (both.prompts is None, both.rewards_BT is None) == (not prompts, not rewards)
+    assert (both.prompts is not None) == prompts
+    for name in (*EARNED, "reports"):
+        assert (getattr(both, name) is not None) == earned
     assert (both.intended_BT is None) == (not any(slips)), "slips in one part are slips in all"
     assert rows_of(both) == rows_of(first) + rows_of(second)
     assert rows_of(both[: len(one)]) == rows_of(first)
@@ -80,18 +90,41 @@ def test_slices_undo_cat(
 
 
 def test_cat_refuses_a_mixture() -> None:
-    for field in ("prompts", "rewards"):
-        with pytest.raises(ValueError, match="either all trajectories have prompts"):
-            Trajectories.cat([trajectories([[1]]), trajectories([[1]], **{field: True})])
+    full = trajectories([[1]], prompts=True, earned=True)
+    for name in ("prompts", "reports", *EARNED):
+        for parts in ([full, replace(full, **{name: None})], [replace(full, **{name: None}), full]):
+            with pytest.raises(ValueError, match=f"either all trajectories have {name} or none"):
+                Trajectories.cat(parts)
+
+
+def test_all_of_a_batch_is_moved() -> None:
+    moved = trajectories([[1, 2], [3]], prompts=True, earned=True, slips=True).to("meta")
+    held = [getattr(moved, name) for name in Trajectories.__dataclass_fields__]
+    found = [value for value in held if isinstance(value, Tensor)]
+    assert moved.prompts is not None
+    assert moved.reports is not None
+    found += [moved.prompts.tokens_BL, moved.prompts.lengths_B, *moved.reports.values()]
+    assert len(found) == 9 + 2 + 2
+    assert {value.device.type for value in found} == {"meta"}
+
+
+def test_unpaid_is_without_what_was_earned() -> None:
+    paid = trajectories([[1, 2], [3]], prompts=True, earned=True, slips=True)
+    plain = trajectories([[1, 2], [3]], prompts=True, slips=True)
+    unpaid = paid.unpaid()
+    for name in (*EARNED, "reports"):
+        assert getattr(unpaid, name) is None
+        assert getattr(paid, name) is not None
+    assert rows_of(unpaid) == rows_of(plain)
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=row_lists, rewards=st.booleans(), slips=st.booleans())
+@given(rows=row_lists, earned=st.booleans(), slips=st.booleans())
 def test_trimmed_drops_columns_that_are_padding_in_every_row(
-    rows: list[list[int]], rewards: bool, slips: bool
+    rows: list[list[int]], earned: bool, slips: bool
 ) -> None:
-    batch = trajectories(rows, prompts=True, rewards=rewards, slips=slips)
-    wider = trajectories([[1] * 7], prompts=True, rewards=rewards, slips=slips)
+    batch = trajectories(rows, prompts=True, earned=earned, slips=slips)
+    wider = trajectories([[1] * 7], prompts=True, earned=earned, slips=slips)
     wide = Trajectories.cat([batch, wider])[:-1]
     assert wide.actions_BT.shape[1] == 7
     for some in (wide, wide[:1]):
@@ -99,8 +132,8 @@ def test_trimmed_drops_columns_that_are_padding_in_every_row(
         widest = max(len(row) for row in rows[: len(some)])
         widths = [
             values.shape[1]
-            for values in (trimmed.actions_BT, trimmed.log_probs_BT, trimmed.rewards_BT)
-            if values is not None
+            for name in ("actions_BT", "log_probs_BT", *EARNED)
+            if (values := getattr(trimmed, name)) is not None
         ]
         assert set(widths) == {widest}
         assert trimmed.labels_BT.shape == trimmed.actions_BT.shape

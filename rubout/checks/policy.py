@@ -14,6 +14,8 @@ from rubout.keys import Keys, TapeState, blank, press
 from rubout.policy import Generation, Policy
 from rubout.types import Sequences, Trajectories
 
+_Typing = tuple[Generation, TapeState]
+
 
 def check_policy(policy: Policy, seed: int = 0) -> None:
     """Whether a policy types as it scores, for logs with and without prompts and backspaces.
@@ -46,26 +48,28 @@ def check_policy(policy: Policy, seed: int = 0) -> None:
 
 def _typed(policy: Policy, logs: Trajectories) -> tuple[Tensor, Tensor, list[TapeState]]:
     """log pi [B, S, A] and V [B, S] of every state as generation has them, and the tapes."""
-    state = blank(policy.space, len(logs), logs.prompts, "cpu")
-    return _type_on(policy, policy.start(len(logs), logs.prompts), state, logs)
-
-
-def _type_on(
-    policy: Policy, typing: Generation, state: TapeState, logs: Trajectories
-) -> tuple[Tensor, Tensor, list[TapeState]]:
-    """As `_typed`, from wherever a generation stands; the actions are those still to come."""
     space = policy.space
+    state = blank(space, len(logs), logs.prompts, "cpu")
+    typing = policy.start(len(logs), logs.prompts)
     logits, states = [], []
     for step in range(logs.actions_BT.shape[1] + 1):
         mask = space.mask(state.legality(space))
         logits.append(typing.logits().detach().masked_fill(~mask, -torch.inf))
         states.append(state)
         if step < logs.actions_BT.shape[1]:
-            actions = logs.actions_BT[:, step]
-            state, keys = press(space, state, actions, step < logs.num_actions_B)
-            typing.step(actions, keys)
+            state = _press(policy, typing, state, logs, step)
     logits_BSA = torch.stack(logits, dim=1)
     return logits_BSA.log_softmax(2), logits_BSA.logsumexp(2), states
+
+
+def _press(
+    policy: Policy, typing: Generation, state: TapeState, logs: Trajectories, step: int
+) -> TapeState:
+    """One action of the logs."""
+    actions_B, active_B = logs.actions_BT[:, step], step < logs.num_actions_B
+    state, keys = press(policy.space, state, actions_B, active_B)
+    typing.step(actions_B, keys)
+    return state
 
 
 def _check_scores(policy: Policy, logs: Trajectories, typed_BSA: Tensor, values_BS: Tensor) -> None:
@@ -179,53 +183,50 @@ def _check_some_logits(policy: Policy, logs: Trajectories) -> None:
 
 
 def _check_taking(policy: Policy, logs: Trajectories, typed_BSA: Tensor) -> None:
-    """Whichever types other things first, the other one goes on as if it were alone."""
+    """While one of the two types what it should, the other one types other things."""
     everyone = torch.arange(len(logs))
     for step in {0, logs.actions_BT.shape[1] // 2}:
         rest = _from(logs, step)
         for rows in (everyone, everyone.repeat_interleave(2).flip(0)):
             typing, state = _until(policy, logs, step)
-            taken = typing.take(rows)
-            _type_other_things(policy, typing, state, rest)
-            need(
-                _goes_on(policy, taken, state[rows], rest[rows], typed_BSA[rows, step:]),
-                "what was taken from a generation does not go on as the rows it was taken from",
+            taken, other = (
+                (typing.take(rows), state[rows]),
+                ((typing, state), _others(policy, rest)),
             )
+            goes_on = _goes_on(policy, taken, rest[rows], typed_BSA[rows, step:], other)
+            need(goes_on, "what was taken does not go on as the rows it was taken from")
             typing, state = _until(policy, logs, step)
-            _type_other_things(policy, typing.take(rows), state[rows], rest[rows])
-            need(
-                _goes_on(policy, typing, state, rest, typed_BSA[:, step:]),
-                "a generation is changed by what is typed after something was taken from it",
-            )
+            other = (typing.take(rows), state[rows]), _others(policy, rest[rows])
+            goes_on = _goes_on(policy, (typing, state), rest, typed_BSA[:, step:], other)
+            need(goes_on, "a generation does not go on by itself where rows of it were taken")
 
 
 def _check_joining(policy: Policy, logs: Trajectories, typed_BSA: Tensor) -> None:
     """Several at different places go on together as each by itself."""
     width, everyone = logs.actions_BT.shape[1], torch.arange(len(logs))
-    states, parts, rest, typed = [], [], [], []
+    parts, states, rest, typed = [], [], [], []
     for step, rows in (
         (width // 2, everyone),
         (0, everyone[:2]),
         (max(0, width - 2), everyone[1:].flip(0)),
     ):
         typing, state = _until(policy, logs, step)
-        states.append(state[rows])
         parts.append(typing.take(rows))
+        states.append(state[rows])
         rest.append(_from(logs, step)[rows])
         typed.append(functional.pad(typed_BSA[rows, step:], (0, 0, 0, step)))
-    joined, state = parts[0].join(parts[1:]), TapeState.cat(states)
-    need(
-        _goes_on(policy, joined, state, Trajectories.cat(rest), torch.cat(typed)),
-        "joined generations do not go on as each by itself",
-    )
+    joined = (parts[0].join(parts[1:]), TapeState.cat(states))
+    goes_on = _goes_on(policy, joined, Trajectories.cat(rest), torch.cat(typed))
+    need(goes_on, "joined generations do not go on as each by itself")
 
 
-def _until(policy: Policy, logs: Trajectories, step: int) -> tuple[Generation, TapeState]:
+def _until(policy: Policy, logs: Trajectories, count: int) -> _Typing:
     """The first actions typed."""
-    typing = policy.start(len(logs), logs.prompts)
     state = blank(policy.space, len(logs), logs.prompts, "cpu")
-    begun = replace(logs, actions_BT=logs.actions_BT[:, :step])
-    return typing, _type_on(policy, typing, state, begun)[2][-1]
+    typing = policy.start(len(logs), logs.prompts)
+    for step in range(count):
+        state = _press(policy, typing, state, logs, step)
+    return typing, state
 
 
 def _from(logs: Trajectories, step: int) -> Trajectories:
@@ -238,27 +239,39 @@ def _from(logs: Trajectories, step: int) -> Trajectories:
     )
 
 
-def _type_other_things(
-    policy: Policy, typing: Generation, state: TapeState, rest: Trajectories
-) -> None:
-    """Any tokens but those of the logs, and nothing rubbed out."""
-    is_eos = (rest.actions_BT == policy.space.eos_id) & policy.space.eos
-    others = (rest.actions_BT + 1) % policy.space.num_tokens
-    _type_on(policy, typing, state, replace(rest, actions_BT=rest.actions_BT.where(is_eos, others)))
+def _others(policy: Policy, rest: Trajectories) -> Trajectories:
+    """Another token at each action."""
+    others_BT = (rest.actions_BT + 1) % policy.space.num_tokens
+    return replace(rest, actions_BT=others_BT)
 
 
 def _goes_on(
-    policy: Policy, typing: Generation, state: TapeState, rest: Trajectories, typed_BSA: Tensor
+    policy: Policy,
+    typing: _Typing,
+    rest: Trajectories,
+    typed_BSA: Tensor,
+    beside: tuple[_Typing, Trajectories] | None = None,
 ) -> bool:
-    """Whether the log-probabilities before each action still to come are these."""
-    space, mask_BT = policy.space, rest.mask_BT
-    legal_BA = space.mask(state.legality(space))
-    present_BA = typing.logits().detach().masked_fill(~legal_BA, -torch.inf).log_softmax(1)
-    if not close(present_BA[mask_BT[:, 0]], typed_BSA[:, 0][mask_BT[:, 0]]):
-        return False  # from a wrong place one may not even be able to go on
-    found_BSA, _, _ = _type_on(policy, typing, state, rest)
-    width = mask_BT.shape[1]
-    return close(found_BSA[:, :width][mask_BT], typed_BSA[:, :width][mask_BT])
+    """Whether the log-probabilities before each action still to come are these.
+
+    Args:
+        policy: of the generations.
+        typing: where it stands.
+        rest: what it types.
+        typed_BSA: what is expected before each of these actions.
+        beside: another one that types each of its actions after one of these.
+    """
+    space, (generation, state) = policy.space, typing
+    for step, going_B in enumerate(rest.mask_BT.T):
+        mask = space.mask(state.legality(space))
+        found_BA = generation.logits().detach().masked_fill(~mask, -torch.inf).log_softmax(1)
+        if not close(found_BA[going_B], typed_BSA[going_B, step]):
+            return False
+        state = _press(policy, generation, state, rest, step)
+        if beside is not None:
+            (other, other_state), others = beside
+            beside = (other, _press(policy, other, other_state, others, step)), others
+    return True
 
 
 def _check_rubbing_out(policy: Policy) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import torch
 
 from rubout.checks.common import need, same
+from rubout.errors import UserError
+from rubout.plugins import resolve
 from rubout.task import Codec, Split, Task
 from rubout.types import ActionSpace, Sequences, Trajectories
 
@@ -35,6 +38,12 @@ def check_task(task: Task) -> None:
         raise AssertionError(f"the codec's to_json is not JSON: {error}") from None
     need(json.loads(text) == codec.to_json(), "the codec's to_json does not survive JSON")
     need(codec.fingerprint == codec.fingerprint, "the codec's fingerprint is not stable")
+    again: Any = resolve("rubout.tasks.codecs:codec_from_json")
+    try:
+        fingerprint = again(codec.to_json()).fingerprint
+    except UserError as error:
+        raise AssertionError(f"no run could be read again: {error}") from None
+    need(fingerprint == codec.fingerprint, "the codec made again from to_json is another one")
     unknown = codec.unknown_id
     need(unknown is None or 0 <= unknown < space.num_tokens, "unknown_id is not a token")
 

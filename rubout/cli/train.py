@@ -111,6 +111,7 @@ def read_options(argv: list[str]) -> tuple[Any, TrainConfig]:
         UserError: an option is wrong, or a resumed run is given another one.
     """
     saved = _saved_config(argv)
+    argv = argv if saved else _with_policy(argv)
     names: dict[str, Any] = {
         part: peek(argv, f"--{part}") or getattr(saved or TrainConfig(), part) for part in _PARTS
     }
@@ -137,6 +138,14 @@ def read_options(argv: list[str]) -> tuple[Any, TrainConfig]:
     if saved is not None:
         _check_same_run(saved, config)
     return options, config
+
+
+def _with_policy(argv: list[str]) -> list[str]:
+    """The words of a new run; where they name no policy, with that of the learner."""
+    learner: Any = plugins.find("learner", peek(argv, "--learner") or TrainConfig().learner)
+    if peek(argv, "--policy") or learner.default_policy == TrainConfig().policy:
+        return argv
+    return [*argv, "--policy", learner.default_policy]
 
 
 def _saved_config(argv: list[str]) -> TrainConfig | None:

@@ -69,7 +69,25 @@ class NetworkPolicy(Policy):
         tape = replay(self.space, trajectories)
         if "values" in want:
             tape = with_ends(self.space, trajectories, tape)
-        hidden_BND = self.encode(tape)
+        return self.read(trajectories, tape, self.encode(tape), want, temperature)
+
+    def read(
+        self,
+        trajectories: Trajectories,
+        tape: Tape,
+        hidden_BND: Tensor,
+        want: Collection[Want],
+        temperature: float = 1.0,
+    ) -> Scores:
+        """What `score` gives, where the nodes are encoded already.
+
+        Args:
+            trajectories: the logs.
+            tape: their replay, `with_ends` where values are wanted.
+            hidden_BND: float32 [B, N, D], the hidden state of every node.
+            want: see `Policy.score`.
+            temperature: divides the logits.
+        """
         num_actions = trajectories.actions_BT.shape[1]
         # Without V(s) the final state is of no interest: no action follows it.
         num_states = num_actions + 1 if "values" in want else num_actions

@@ -96,7 +96,7 @@ class TransformerPolicy(NetworkPolicy):
         """See `NetworkPolicy.remember`: keys and values of every layer, by depth."""
         config = self.config
         head_width = config.width // config.heads
-        shape = (config.layers, 2, batch_size, config.heads, self.space.max_length + 1, head_width)
+        shape = (batch_size, config.layers, 2, config.heads, self.space.max_length + 1, head_width)
         return {"cache": self.head.weight.new_zeros(shape)}
 
     def extend(
@@ -104,7 +104,7 @@ class TransformerPolicy(NetworkPolicy):
     ) -> Tensor:
         """See `NetworkPolicy.extend`."""
         cache = memory["cache"]
-        rows = torch.arange(cache.shape[2], device=cache.device) if rows_M is None else rows_M
+        rows = torch.arange(len(cache), device=cache.device) if rows_M is None else rows_M
         width = int(depths_M.max()) + 1
         places = torch.arange(width, device=cache.device)
         mask = (places <= depths_M.unsqueeze(1))[:, None, None]
@@ -113,8 +113,8 @@ class TransformerPolicy(NetworkPolicy):
         for layer, block in enumerate(self._blocks()):
             query, key, value = block.project(x_MD, turn)
             for kind, new in enumerate((key, value)):
-                cache[layer, kind, rows, :, depths_M] = new
-            keys, values = cache[layer, :, :, :, :width]
+                cache[rows, layer, kind, :, depths_M] = new
+            keys, values = cache[:, layer, :, :, :width].unbind(1)
             if rows_M is not None:
                 keys, values = keys[rows], values[rows]
             mixed = functional.scaled_dot_product_attention(

@@ -41,6 +41,11 @@ class WeightedSum(Reward):
         first = parts[0][0]
         super().__init__(first.space, first.config, first.codec)
         self._parts = parts
+        names = [type(reward).__name__ for reward, _ in parts]
+        self._names = [
+            name if names.count(name) == 1 else f"{name}-{place}"
+            for place, name in enumerate(names, 1)
+        ]
 
     @torch.no_grad()
     def __call__(self, trajectories: Trajectories) -> Tensor:
@@ -54,8 +59,7 @@ class WeightedSum(Reward):
     def report(self, trajectories: Trajectories) -> dict[str, Tensor]:
         """See `Reward.report`."""
         found = {}
-        for reward, _ in self._parts:
-            name = type(reward).__name__
+        for name, (reward, _) in zip(self._names, self._parts, strict=True):
             value = reward(trajectories)
             found[name] = value if value.ndim == 1 else value.sum(1)
             inner = reward.report(trajectories)

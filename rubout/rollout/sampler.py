@@ -169,7 +169,7 @@ class Sampler:
             actions_B = torch.zeros_like(numbers).index_copy(0, going, chosen_M)
             log_probs.append(
                 torch.zeros(request.count, device=self._device).index_copy(
-                    0, going, chances_M.log_()
+                    0, going, chances_M.log_().float()
                 )
             )
             env.step(actions_B)

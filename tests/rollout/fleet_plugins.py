@@ -4,9 +4,11 @@ import os
 import time
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from rubout.reward import Reward
+from rubout.task import Codec
 from rubout.types import ActionSpace, Trajectories
 
 
@@ -20,9 +22,6 @@ class Slow(Reward):
 
     Config = NoOptions
 
-    def __init__(self, space: ActionSpace, config: NoOptions) -> None:
-        pass
-
     def __call__(self, trajectories: Trajectories) -> Tensor:
         time.sleep(0.03)
         return trajectories.num_actions_B.float()
@@ -33,6 +32,30 @@ class Broken(Slow):
 
     def __call__(self, trajectories: Trajectories) -> Tensor:
         raise ZeroDivisionError("this reward is broken")
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    scale: float = 1.0
+
+
+class Judge(Reward, nn.Module):
+    """A number for each action, which a learner trains; the mean over what was typed."""
+
+    Config = JudgeConfig
+
+    def __init__(self, space: ActionSpace, config: JudgeConfig, codec: Codec | None = None) -> None:
+        nn.Module.__init__(self)
+        Reward.__init__(self, space, config, codec)
+        self.scale = config.scale
+        self.worth_A = nn.Parameter(torch.zeros(space.size))
+
+    def __call__(self, trajectories: Trajectories) -> Tensor:
+        worth_BT = self.worth_A[trajectories.actions_BT] * trajectories.mask_BT
+        return self.scale * worth_BT.sum(1) / trajectories.num_actions_B
+
+    def report(self, trajectories: Trajectories) -> dict[str, Tensor]:
+        return {"first": self.worth_A[trajectories.actions_BT[:, 0]]}
 
 
 def process_id(actor: object) -> int:

@@ -12,21 +12,24 @@ import pytest
 import torch
 from torch import nn
 
+from rubout.checks.common import same
 from rubout.errors import UserError
 from rubout.options import build_policy
 from rubout.policy import Policy
+from rubout.rollout.rewards import RewardSpec
 from rubout.rollout.sampler import Request
 from rubout.rollout.source import LocalRollouts, RolloutSource, RolloutSpec
 from rubout.types import ActionSpace, Sequences, Trajectories
 from tests.rollout import fleet_plugins
+from tests.rollout.fleet_plugins import Judge, JudgeConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 SPACE = ActionSpace(5, 6, backspace=True)
 OPTIONS = {"embedding": 6, "hidden": 7, "init_std": 0.7}
 SPEC = RolloutSpec("lstm", OPTIONS, SPACE, batch=4)
-SLOW = replace(SPEC, reward="tests.rollout.fleet_plugins:Slow")
-BROKEN = replace(SPEC, reward="tests.rollout.fleet_plugins:Broken")
+SLOW = replace(SPEC, reward=RewardSpec("tests.rollout.fleet_plugins:Slow", {}))
+BROKEN = replace(SPEC, reward=RewardSpec("tests.rollout.fleet_plugins:Broken", {}))
 
 MakeFleet = Callable[..., Any]
 
@@ -79,9 +82,7 @@ def assert_same(ours: list[Trajectories], theirs: list[Trajectories]) -> None:
     for one, other in zip(ours, theirs, strict=True):
         for name in one.__dataclass_fields__:
             left, right = getattr(one, name), getattr(other, name)
-            if isinstance(left, Sequences):
-                left, right = left.tokens_BL, right.tokens_BL
-            assert (left is None and right is None) or left.equal(right), name
+            assert same(left, right), name
 
 
 def test_two_actors_are_this_process() -> None:
@@ -106,6 +107,33 @@ def test_two_actors_are_this_process() -> None:
     finally:
         fleet.close()
     assert free_cpus(total) == total
+
+
+def test_actors_judge_completions_with_what_is_published(make_fleet: MakeFleet) -> None:
+    """Policy and judge are trained on; every field is the same, the reports too."""
+    judge = RewardSpec("tests.rollout.fleet_plugins:Judge", {"scale": 2.0})
+    spec = replace(SPEC, judge=judge, step_penalty=0.125)
+    model, critic = policy(), Judge(SPACE, JudgeConfig())
+    local, fleet = LocalRollouts(spec, model), make_fleet(spec)
+    prompts = Sequences.of([[row % 5] * (row % 3) for row in range(12)])
+    torch.manual_seed(1)
+    ours, theirs = [], []
+    for update in range(3):
+        train(model)
+        torch.nn.init.normal_(critic.worth_A)
+        request = Request(7 + update, 0, 12, prompts, completions=2, every=1 + update)
+        for source, found in ((fleet, ours), (local, theirs)):
+            source.publish(update, {"policy": model, "reward": critic})
+            source.request(update, request)
+            found.append(source.collect(update))
+    assert_same(ours, theirs)
+    for part in ours:
+        assert part.action_values_BT is not None
+        assert part.value_errors_BT is not None
+        assert bool(part.value_errors_BT.any())
+        assert part.reports is not None
+        assert part.reports.keys() == {"Judge", "Judge/first"}
+    assert len({float(part.reports["Judge"].sum()) for part in ours if part.reports}) == 3
 
 
 def process_of(actor: Any) -> int:

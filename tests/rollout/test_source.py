@@ -4,26 +4,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from rubout.checks.common import same
 from rubout.options import build_policy
-from rubout.rollout import source as source_module
 from rubout.rollout.environment import prepare
+from rubout.rollout.rewards import RewardSpec
 from rubout.rollout.sampler import Request, Sampler
 from rubout.rollout.source import LocalRollouts, RolloutSpec
 from rubout.rollout.wire import pack_weights, unpack
-from rubout.types import ActionSpace, Trajectories
+from rubout.types import ActionSpace
+from tests.rollout.fleet_plugins import Judge, JudgeConfig
 
 SPACE = ActionSpace(5, 6, backspace=True)
 SPEC = RolloutSpec("lstm", {"embedding": 6, "hidden": 7, "init_std": 0.7}, SPACE, batch=4)
-
-
-def same(one: Trajectories, other: Trajectories) -> None:
-    for name in one.__dataclass_fields__:
-        if name == "prompts":
-            continue
-        left, right = getattr(one, name), getattr(other, name)
-        assert (left is None and right is None) or left.equal(right), name
 
 
 def test_local_rollouts_answer_under_the_version_published() -> None:
@@ -57,26 +51,43 @@ def test_what_is_restored_is_collected() -> None:
         source.collect(5)
 
 
-class Bias(nn.Module):
-    """A reward whose weights are published."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.value = nn.Parameter(torch.zeros(()))
-
-    def forward(self, trajectories: Trajectories) -> Tensor:
-        return self.value.detach().expand(len(trajectories)).clone()
+JUDGE = RewardSpec("tests.rollout.fleet_plugins:Judge", {"scale": 3.0}, 0.25)
+LENGTH = RewardSpec("tests.rollout.fleet_plugins:Slow", {}, 0.75)
 
 
-def test_what_is_published_reaches_policy_and_reward_of_the_sampler(monkeypatch) -> None:
+def test_what_is_published_reaches_policy_and_judge_of_the_sampler() -> None:
     policy = build_policy(SPEC.policy, SPEC.policy_options, SPACE)
-    mine, theirs = Bias(), Bias()
-    monkeypatch.setattr(source_module, "build_reward", lambda name, space: theirs)
-    source = LocalRollouts(replace(SPEC, reward="a:B"), policy)
-    mine.value.data.fill_(2.5)
+    mine = Judge(SPACE, JudgeConfig())
+    source = LocalRollouts(replace(SPEC, judge=JUDGE), policy)
+    for update, worth in enumerate((2.5, -1.0)):
+        mine.worth_A.data.fill_(worth)
+        source.publish(update, {"policy": policy, "reward": mine})
+        mine.worth_A.data.fill_(100.0)  # the learner moves on: what was published stays
+        source.request(update, Request(1, 0, 10))
+        found = source.collect(update)
+        paid_B = torch.full((10,), worth * 3.0 * 0.25)
+        torch.testing.assert_close(found.rewards_BT.sum(1), paid_B)
+        assert found.reports.keys() == {"Judge", "Judge/first"}
+        torch.testing.assert_close(found.reports["Judge"], paid_B / 0.25)  # its own, unshared
+        torch.testing.assert_close(found.reports["Judge/first"], torch.full((10,), worth))
+
+
+def test_a_judge_and_a_reward_are_added() -> None:
+    """Only the judge is trained: the run's own reward takes no weights."""
+    policy = build_policy(SPEC.policy, SPEC.policy_options, SPACE)
+    mine = Judge(SPACE, JudgeConfig())
+    torch.nn.init.normal_(mine.worth_A)
+    source = LocalRollouts(replace(SPEC, judge=JUDGE, reward=LENGTH), policy)
     source.publish(0, {"policy": policy, "reward": mine})
-    source.request(0, Request(1, 0, 4))
-    assert source.collect(0).rewards_BT.sum(1).tolist() == [2.5] * 4
+    source.request(0, Request(1, 0, 6))
+    found = source.collect(0)
+    judged_B, length_B = 3.0 * mine(found).detach(), found.num_actions_B.float()
+    torch.testing.assert_close(found.rewards_BT.sum(1), 0.25 * judged_B + 0.75 * length_B)
+    torch.testing.assert_close(found.reports["Judge"], judged_B)
+    torch.testing.assert_close(found.reports["Slow"], length_B)
+    source = LocalRollouts(replace(SPEC, reward=LENGTH), policy)
+    with pytest.raises(ValueError, match="publishes 'reward'"):
+        source.publish(0, {"policy": policy, "reward": mine})
 
 
 def test_what_nobody_takes_cannot_be_published() -> None:
@@ -99,9 +110,9 @@ def test_a_worker_without_ray() -> None:
     torch.set_num_threads(threads)
     assert worker.ping()
     found = unpack(worker.sample(Request(1, 0, 4), 2, [weights]))
-    same(found, Sampler(policy).sample(Request(1, 0, 4), policy_version=2))
+    assert same(found, Sampler(policy).sample(Request(1, 0, 4), policy_version=2))
     zeros = {"policy": {name: value * 0 for name, value in weights["policy"].items()}}
     again = unpack(worker.sample(Request(1, 0, 4), 2, [zeros]))
-    same(again, found)  # version 2 is here already: nothing is fetched
+    assert same(again, found)  # version 2 is here already: nothing is fetched
     changed = unpack(worker.sample(Request(1, 0, 4), 3, [zeros]))
     assert not changed.log_probs_BT.equal(found.log_probs_BT)

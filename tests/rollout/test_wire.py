@@ -9,7 +9,7 @@ from torch import nn
 
 from rubout.checks import random_logs
 from rubout.rollout.wire import load_weights, pack, pack_weights, unpack
-from rubout.types import ActionSpace, Trajectories
+from rubout.types import EARNED, ActionSpace, Trajectories
 
 
 def logs(num_tokens: int, *, full: bool) -> Trajectories:
@@ -17,16 +17,18 @@ def logs(num_tokens: int, *, full: bool) -> Trajectories:
     plain = random_logs(space, 7, 1, with_prompts=full)
     if not full:
         return plain
-    rewards, intended = torch.randn(plain.actions_BT.shape), plain.actions_BT.flip(1)
-    return replace(plain, rewards_BT=rewards, intended_BT=intended)
+    return replace(
+        plain,
+        **{name: torch.randn(plain.actions_BT.shape) for name in EARNED},
+        reports={name: torch.randn(len(plain)) for name in ("Good", "Good/part", "actions")},
+        intended_BT=plain.actions_BT.flip(1),
+    )
 
 
 def flat(trajectories: Trajectories) -> list[torch.Tensor]:
-    found = [
-        getattr(trajectories, name)
-        for name in trajectories.__dataclass_fields__
-        if name != "prompts" and getattr(trajectories, name) is not None
-    ]
+    held = [getattr(trajectories, name) for name in trajectories.__dataclass_fields__]
+    found = [value for value in held if isinstance(value, torch.Tensor)]
+    found += (trajectories.reports or {}).values()
     prompts = trajectories.prompts
     return found + ([] if prompts is None else [prompts.tokens_BL, prompts.lengths_B])
 
@@ -39,9 +41,9 @@ def test_round_trip(num_tokens: int, full: bool) -> None:
     for one, other in zip(flat(sent), flat(received), strict=True):
         assert one.dtype == other.dtype
         assert one.equal(other)
-    assert (received.prompts is not None) is full
-    assert (received.rewards_BT is not None) is full
-    assert (received.intended_BT is not None) is full
+    for name in ("prompts", "reports", "intended_BT", *EARNED):
+        assert (getattr(received, name) is not None) is full, name
+    assert [*(received.reports or {})] == [*(sent.reports or {})]
 
 
 def test_actions_are_as_small_as_they_may_be() -> None:

@@ -15,20 +15,21 @@ from rubout.learner import Alone, Context
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
 from rubout.training.gather import gather
 from rubout.training.run import Run
-from rubout.types import ActionSpace, Sequences, Trajectories
+from rubout.types import EARNED, ActionSpace, Sequences, Trajectories
 from tests.learners.group import members, split
 
 SPACE = ActionSpace(5, 4, backspace=True)
 WIDTH = 24
 
 
-def logs(seed: int, *, prompts: bool = False, rewards: bool = False) -> Trajectories:
+def logs(seed: int, *, prompts: bool = False, earned: bool = False) -> Trajectories:
     plain = random_logs(SPACE, 3, seed, with_prompts=prompts)
-    return replace(
-        plain,
-        policy_version_B=torch.arange(3) + seed,
-        rewards_BT=-plain.log_probs_BT if rewards else None,
-    )
+    plain = replace(plain, policy_version_B=torch.arange(3) + seed)
+    if not earned:
+        return plain
+    values = {name: torch.randn(plain.actions_BT.shape) * plain.mask_BT for name in EARNED}
+    reports = {name: torch.randn(3) for name in ("Good", "Better")}
+    return replace(plain, **values, reports=reports)
 
 
 def gathered(parts: list[Trajectories]) -> list[Trajectories]:
@@ -49,10 +50,10 @@ def narrowed(batch: Trajectories) -> Trajectories:
 
 
 @pytest.mark.parametrize("prompts", [False, True])
-@pytest.mark.parametrize("rewards", [False, True])
+@pytest.mark.parametrize("earned", [False, True])
 @pytest.mark.parametrize("slips", [[], [1], [0, 1, 2]])
-def test_all_ranks_get_all_parts_in_order(prompts: bool, rewards: bool, slips: list[int]) -> None:
-    parts = [logs(seed, prompts=prompts, rewards=rewards) for seed in (3, 4, 5)]
+def test_all_ranks_get_all_parts_in_order(prompts: bool, earned: bool, slips: list[int]) -> None:
+    parts = [logs(seed, prompts=prompts, earned=earned) for seed in (3, 4, 5)]
     assert len({part.actions_BT.shape[1] for part in parts}) > 1
     for rank in slips:
         parts[rank] = replace(parts[rank], intended_BT=parts[rank].actions_BT.flip(1))

@@ -24,6 +24,11 @@ SEQUENCE_MATCH = (
     "--learner.sample-every 2 --learner.capacity 2 --learner.stride 2 --learner.noise.rate 0.2 "
     "--learner.alpha 0.5 --env.backspace"
 )
+SEQGAN = (
+    "--learner seqgan --learner.lr 0.05 --learner.mle-updates 1 --learner.discriminator-warmup 1 "
+    "--learner.discriminator-updates 1 --learner.discriminator-lr 0.01 --learner.completions 3 "
+    "--learner.discriminator.embedding 8"
+)
 SMALL = (
     "--policy.hidden 8 --policy.embedding 8 --batch-size 8 --evaluate-every 1000 "
     "--checkpoint-every 1000 --samples 2 --rollout-batch 8 --log-every 1 --device cpu"
@@ -90,6 +95,18 @@ def test_rollouts_that_are_used_again_may_come_from_actors(command, finish, alon
     kept = [load_memory(last(tmp_path / name / "checkpoints")) for name in ("alone", "actors")]
     assert len(kept[0]) == 2
     assert same_bits(*kept)
+
+
+def test_what_a_learner_trains_judges_alike_in_actors(command, finish, alone, same, tmp_path):
+    """Completions and their verdicts come from actors; what they began goes on without them."""
+    words = [*SEQGAN.split(), *SMALL.split(), "--policy.dropout", "0.3"]
+    alone("alone", *words, "--updates", "9")
+    finish(command("actors", *words, "--updates", "5", "--rollout-workers", "2"))
+    out = str(tmp_path / "actors")
+    again = ["--resume", "--updates", "9", "--rollout-workers", "0"]
+    assert main(["train", "--out", out, *again]) == 0
+    for name in ("policy", "discriminator"):
+        assert same(tmp_path / "alone", tmp_path / "actors", name)
 
 
 def test_kill_9_on_an_actor(command, finish, alone, same, tmp_path):
