@@ -73,11 +73,12 @@ def mean_of_others(values_BT: Tensor, sums_2T: Tensor) -> Tensor:
         sums_2T: [2, T], the group's sums of values and of sequences at each step.
 
     Returns:
-        float32 [B, T]; where there is no other, the value itself: nothing is learned there.
+        float32 [B, T]; where there is no other, 0. The expected gradient is what it was: nothing
+        here depends on the sequence itself. On padding any value.
     """
     total_T, count_T = sums_2T
     others_BT = (total_T - values_BT) / (count_T - 1).clamp(min=1)
-    return torch.where(count_T > 1, others_BT, values_BT)
+    return torch.where(count_T > 1, others_BT, 0.0)
 
 
 class SeqGAN(Adversarial):
