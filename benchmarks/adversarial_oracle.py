@@ -98,16 +98,18 @@ def command(name: str, scale_name: str, seed: int) -> list[str]:
     elif name != "cot":
         of_discriminator = _UPDATES_OF_D[scale_name]
         learner = {
-            "lr": 0.01,
             "mle_updates": scale["mle"],
             "discriminator_warmup": scale["warmup"],
             "discriminator_updates": of_discriminator,
         }
+        if name != "leakgan":  # whose rates are its own
+            learner["lr"] = 0.01
         if name in ("seqgan", "rankgan"):
             learner["completions"] = scale["completions"]
         home = "policy.discriminator" if name == "leakgan" else "learner.discriminator"
         network = options_of(f"{home}.", scale["discriminator"])
-        updates = scale["mle"] + scale["warmup"] + scale["rounds"] * (1 + of_discriminator)
+        a_round = 1 + of_discriminator + (name == "leakgan")  # which has one of MLE in each
+        updates = scale["mle"] + scale["warmup"] + scale["rounds"] * a_round
     learner |= scale["learners"].get(name, {})
     words = ["--seed", str(seed), "--task", "oracle", "--learner", name]
     words += ["--policy", "leakgan" if name == "leakgan" else "lstm", "--updates", str(updates)]

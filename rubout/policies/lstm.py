@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rubout.policies.network import Memory, NetworkPolicy
+from rubout.policies.recurrent import levels
 from rubout.tape import Tape
 from rubout.types import ActionSpace
 
@@ -80,25 +81,16 @@ class LSTMPolicy(NetworkPolicy):
     def _encode_tree(self, tape: Tape, inputs_BNE: Tensor) -> Tensor:
         """All nodes of one depth together: their parents are all of the depth above."""
         batch, nodes = tape.tokens_BN.shape
-        depths = tape.depths_BN.flatten()
-        first = torch.arange(batch, device=depths.device) * nodes
-        is_real = depths > 0
-        is_real[first] = True
-        parents = (tape.parents_BN + first.unsqueeze(1)).flatten()
-        place = torch.zeros_like(depths)  # of a node within its level
         inputs = inputs_BNE.flatten(0, 1)
         state: list[tuple[Tensor, Tensor]] = []
-        levels, outputs = [], []
-        for depth in range(int(depths.max()) + 1):
-            level = ((depths == depth) & is_real).nonzero().squeeze(1)
-            place[level] = torch.arange(len(level), device=level.device)
-            above = place[parents[level]]
-            before = [(h[above], c[above]) for h, c in state] if depth else None
+        order, outputs = [], []
+        for level, above in levels(tape):
+            before = [(h[above], c[above]) for h, c in state] or None
             output, state = self._cells(inputs[level], before)
-            levels.append(level)
+            order.append(level)
             outputs.append(output)
         flat = inputs.new_zeros(batch * nodes, self.config.hidden)
-        return flat.index_put((torch.cat(levels),), torch.cat(outputs)).view(batch, nodes, -1)
+        return flat.index_put((torch.cat(order),), torch.cat(outputs)).view(batch, nodes, -1)
 
     def _cells(
         self, inputs_ME: Tensor, before: list[tuple[Tensor, Tensor]] | None
