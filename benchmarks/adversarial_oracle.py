@@ -39,7 +39,7 @@ PUBLISHED = {  # NLL_oracle, NLL_test of the 5,000-word oracle, length 20
 _NETWORK = {"embedding": 32, "hidden": 32}
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": {
-        "seeds": 2,
+        "seeds": 1,
         "task": {"vocabulary": 50, "train": 200, "validation": 100, "test": 200},
         "policy": {"embedding": 8, "hidden": 8},
         "run": {"evaluate-every": 5, "samples": 5},
@@ -123,10 +123,10 @@ def curve(run: Path) -> list[dict[str, float]]:
     return [record for record in RunFolder(run).read_metrics() if record["kind"] == "evaluation"]
 
 
-def moments(run: Path, mle_updates: int) -> dict[str, dict[str, float]]:
+def moments(run: Path, pretraining: int) -> dict[str, dict[str, float]]:
     """The evaluations that the table shows."""
     records = curve(run)
-    before = [record for record in records if record["update"] <= mle_updates]
+    before = [record for record in records if record["update"] <= pretraining]
     found = {
         "best NLL validation": min(records, key=lambda record: record["nll_validation"]),
         "end": records[-1],
@@ -167,8 +167,9 @@ def main() -> None:
         {run: words(name, seed) for name in names for seed, run in enumerate(runs[name])},
         options.jobs,
     )
+    pretraining = scale["mle"] + scale["warmup"]
     found = {
-        name: [moments(run, 0 if name in ("mle", "cot") else scale["mle"]) for run in folders]
+        name: [moments(run, 0 if name in ("mle", "cot") else pretraining) for run in folders]
         for name, folders in runs.items()
     }
     report(found, references(task), options.scale)

@@ -31,7 +31,7 @@ from rubout.training.run_folder import RunFolder
 
 SCALES: dict[str, dict[str, Any]] = {
     "smoke": {
-        "seeds": 2,
+        "seeds": 1,
         "task": ["--task", "python-docs"],
         "mle": {"updates": 4},
         "policy": {"embedding": 8, "hidden": 8},
