@@ -86,4 +86,7 @@ def _first_lines(box: str) -> str:
     filled = [section for section in sections if section]
     titled = bool(sections[0])  # before the first rule
     message = filled[titled : titled + 1]
-    return " ".join(message[0]) if message else "the options could not be read"
+    if not message:
+        return "the options could not be read"
+    # What a Config itself says of its options needs no more words before it.
+    return re.sub(r"^Error parsing [\w-]+: ", "", " ".join(message[0]))

@@ -59,8 +59,10 @@ def heading(config: TrainConfig, task: Task, folder: RunFolder, device: torch.de
 def ending(config: TrainConfig, state: RunState, losses: Losses, seconds: float) -> None:
     """How it ended, and what was lost on the way."""
     early = "" if state.update >= config.updates else " (stopped early)"
-    best = "" if state.best_nll is None else f"; best validation NLL {state.best_nll:.4f}"
-    print(f"{state.update:,} updates in {seconds:.0f} s{early}{best} at update {state.best_update}")
+    best = ""
+    if state.best_nll is not None:
+        best = f"; best validation NLL {state.best_nll:.4f} at update {state.best_update}"
+    print(f"{state.update:,} updates in {seconds:.0f} s{early}{best}")
     if losses.requests:
         reasons = ", ".join(f"{name} x{count}" for name, count in losses.reasons.items())
         print(
