@@ -89,4 +89,4 @@ def _first_lines(box: str) -> str:
     if not message:
         return "the options could not be read"
     # What a Config itself says of its options needs no more words before it.
-    return re.sub(r"^Error parsing [\w-]+: ", "", " ".join(message[0]))
+    return re.sub(r"^Error parsing [a-z]+-options: ", "", " ".join(message[0]))
