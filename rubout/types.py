@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 Index = slice | Tensor
+# Those fields of Trajectories that data do not have: float32 [B, T], 0 on padding, or None.
+EARNED = ("rewards_BT", "action_values_BT", "value_errors_BT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,9 +323,6 @@ class Trajectories(_Batch):
         return replace(
             self, rewards_BT=None, action_values_BT=None, value_errors_BT=None, reports=None
         )
-
-
-EARNED = ("rewards_BT", "action_values_BT", "value_errors_BT")
 
 
 def _all_or_none(parts: Sequence[Trajectories], name: str) -> list[Any]:
