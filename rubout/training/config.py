@@ -32,6 +32,8 @@ class TrainConfig:
     init: Path | None = None
     """A RUN whose policy is the start: its best, or its last where that stands for its learner. One
     without a backspace is given the key."""
+    init_checkpoint: Literal["best", "last"] | None = None
+    """Which checkpoint of --init, where not the one that stands for its learner."""
     evaluate_every: int = 200
     """Updates between evaluations."""
     evaluate_sequences: int = 1000

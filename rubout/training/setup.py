@@ -90,7 +90,7 @@ def build_learner(config: TrainConfig, task: Task, group: Group, device: torch.d
     knows_backspace = False
     if config.init:
         folder = RunFolder.existing(config.init)
-        load_policy(folder, policy, task.codec.fingerprint)
+        load_policy(folder, policy, task.codec.fingerprint, config.init_checkpoint)
         knows_backspace = folder.space().backspace
     policy.to(device)
     if space.backspace and not knows_backspace and isinstance(policy, NetworkPolicy):

@@ -113,6 +113,18 @@ def test_a_run_with_a_backspace_keeps_its_own(given, train, tmp_path):
     assert abs(math.log(mean_odds(policy, data[:64]) / RARE)) > 0.1, "as it was learned"
 
 
+def test_it_begins_from_the_checkpoint_that_is_named(given, train, tmp_path):
+    plain = replace(without(given), learner_options={"lr": 0.5}, updates=6)  # soon past its best
+    train(plain, tmp_path / "mle")
+    folder = tmp_path / "mle" / "checkpoints"
+    paths = {"best": checkpoint.best(folder), "last": checkpoint.last(folder)}
+    assert paths["best"] != paths["last"]
+    for which in (None, "best", "last"):
+        policy, _ = built(replace(plain, init=tmp_path / "mle", init_checkpoint=which))
+        saved = load_file(paths[which or "best"] / "policy.safetensors")
+        assert all(policy.state_dict()[name].equal(value) for name, value in saved.items())
+
+
 def test_a_policy_without_a_backspace_stays_as_it_is_drawn(given):
     one, _ = built(without(given))
     other, _ = built(without(given))
