@@ -114,7 +114,7 @@ def test_a_run_with_a_backspace_keeps_its_own(given, train, tmp_path):
 
 
 def test_it_begins_from_the_checkpoint_that_is_named(given, train, tmp_path):
-    plain = replace(without(given), learner_options={"lr": 0.5}, updates=6)  # soon past its best
+    plain = replace(without(given), updates=6, evaluate_every=4)  # the last is not evaluated
     train(plain, tmp_path / "mle")
     folder = tmp_path / "mle" / "checkpoints"
     paths = {"best": checkpoint.best(folder), "last": checkpoint.last(folder)}
