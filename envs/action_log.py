@@ -91,15 +91,8 @@ class ActionLog:
             num_actions_B=counts_B,
             terminated_B=terminated_B[rows].clone(),
             policy_version_B=torch.full_like(counts_B, policy_version),
-            prompts=_prompts(tape, rows) if has_prompts else None,
+            prompts=tape[rows].prompts() if has_prompts else None,
             rewards_BT=None
             if self._rewards_BT is None or rows_R is not None
             else cut(self._rewards_BT),
         )
-
-
-def _prompts(tape: TapeState, rows: slice | Tensor) -> Sequences:
-    """A prompt cannot be rubbed out, so it is what the tape starts with."""
-    lengths_B = tape.prompt_length_B[rows].clone()
-    tokens_BL = tape.tokens_BL[rows, : int(lengths_B.max())]
-    return Sequences(tokens_BL.masked_fill(~Sequences(tokens_BL, lengths_B).mask_BL, 0), lengths_B)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rubout.errors import nearest
 from rubout.plugins import find
+from rubout.reward import per_action
 from rubout.types import ActionSpace, Trajectories
 
 Array: TypeAlias = Tensor | NDArray[Any]
@@ -51,33 +52,9 @@ def build_reward(space: ActionSpace, reward: RewardFunction | str | None) -> Rew
 
 
 def judge(reward: RewardFunction, trajectories: Trajectories) -> Tensor:
-    """What each action of finished episodes earned.
-
-    Args:
-        reward: [B], paid with the last action, or [B, T], anything on padding.
-        trajectories: B finished episodes of up to T actions.
-
-    Returns:
-        float32 [B, T], 0 on padding.
-
-    Raises:
-        ValueError: the reward has another shape.
-    """
-    mask_BT = trajectories.mask_BT
+    """What each action of finished episodes earned: see `rubout.reward.per_action`."""
     with torch.no_grad():
-        value = reward(trajectories)
-    value = value.detach().to(device=mask_BT.device, dtype=torch.float32)
-    if value.shape == mask_BT.shape:
-        return value.masked_fill(~mask_BT, 0)
-    if value.shape != mask_BT.shape[:1]:
-        batch, steps = mask_BT.shape
-        raise ValueError(
-            f"the reward returned shape {tuple(value.shape)}; expected ({batch},), "
-            f"or ({batch}, {steps}) for {steps} actions"
-        )
-    zeros = torch.zeros(mask_BT.shape, device=mask_BT.device)
-    last_B1 = (trajectories.num_actions_B - 1).unsqueeze(1)
-    return zeros.scatter(1, last_B1, value.unsqueeze(1))
+        return per_action(reward(trajectories), trajectories)
 
 
 def check_options(options: Mapping[str, object] | None, known: Sequence[str]) -> None:

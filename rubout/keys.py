@@ -34,7 +34,7 @@ class TapeState:
     num_backspaces_B: Tensor
     rubbed_B: Tensor
 
-    def __getitem__(self, rows: Tensor) -> TapeState:
+    def __getitem__(self, rows: slice | Tensor) -> TapeState:
         """Some of the tapes; one may be there many times."""
         return TapeState(*(getattr(self, field.name)[rows] for field in fields(self)))
 
@@ -43,6 +43,12 @@ class TapeState:
         """All tapes of several batches."""
         names = [field.name for field in fields(TapeState)]
         return TapeState(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+    def prompts(self) -> Sequences:
+        """What cannot be rubbed out: what the tapes start with."""
+        tokens_BL = self.tokens_BL[:, : int(self.prompt_length_B.max())]
+        prompts = Sequences(tokens_BL, self.prompt_length_B)
+        return Sequences(tokens_BL.masked_fill(~prompts.mask_BL, 0), self.prompt_length_B.clone())
 
     def legality(self, space: ActionSpace) -> Legality:
         """What may be pressed now, shape [B]."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from rubout.task import Codec
@@ -39,3 +40,31 @@ class Reward(ABC):
         """What its sum is made of: by name, float32 [B]; the means are logged."""
         del trajectories
         return {}
+
+
+def per_action(value: Tensor, trajectories: Trajectories) -> Tensor:
+    """What each action earned.
+
+    Args:
+        value: [B], paid with the last action, or [B, T], anything on padding.
+        trajectories: B finished episodes of up to T actions.
+
+    Returns:
+        float32 [B, T], 0 on padding, on the trajectories' device; carries no gradient.
+
+    Raises:
+        ValueError: the value has another shape.
+    """
+    mask_BT = trajectories.mask_BT
+    value = value.detach().to(device=mask_BT.device, dtype=torch.float32)
+    if value.shape == mask_BT.shape:
+        return value.masked_fill(~mask_BT, 0)
+    if value.shape != mask_BT.shape[:1]:
+        batch, steps = mask_BT.shape
+        raise ValueError(
+            f"the reward returned shape {tuple(value.shape)}; expected ({batch},), "
+            f"or ({batch}, {steps}) for {steps} actions"
+        )
+    zeros_BT = torch.zeros(mask_BT.shape, device=mask_BT.device)
+    last_B1 = (trajectories.num_actions_B - 1).unsqueeze(1)
+    return zeros_BT.scatter(1, last_B1, value.unsqueeze(1))

@@ -21,6 +21,7 @@ from rubout.learner import Alone, Context, Demand, Learner
 from rubout.noise import inject
 from rubout.options import build_reward
 from rubout.policy import Policy
+from rubout.reward import per_action
 from rubout.types import ActionSpace, Sequences, Trajectories
 
 _BATCH, _UPDATES = 8, 4  # of a learner's check
@@ -145,11 +146,8 @@ def _paid(
     if reward is None or not demand.paid:
         return rollouts
     with torch.no_grad():
-        paid = reward(rollouts)
+        paid = per_action(reward(rollouts), rollouts)
     mask = rollouts.mask_BT
-    if paid.ndim == 1:
-        last = (rollouts.num_actions_B - 1).unsqueeze(1)
-        paid = torch.zeros(mask.shape).scatter(1, last, paid.unsqueeze(1))
     rollouts = replace(rollouts, rewards_BT=paid)
     if not demand.completions:
         return rollouts

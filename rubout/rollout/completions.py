@@ -19,9 +19,9 @@ from torch import Tensor
 
 from rubout.keys import TapeState, is_over, press
 from rubout.policy import Generation
+from rubout.reward import per_action
 from rubout.rollout.draw import action_probs, inverse_cdf, seed_of, uniforms
-from rubout.rollout.rewards import per_action
-from rubout.types import ActionSpace, Sequences, Trajectories
+from rubout.types import ActionSpace, Trajectories
 
 # Elements of logits [M, A] in all rows that are typed on together, and that exist at one time.
 _WIDEST = {"cpu": 2**23, "cuda": 2**27}
@@ -71,6 +71,7 @@ class Completions:
         self._seed, self._first = seed_of(seed, "completions"), first
         self._reward, self._step_penalty = reward, step_penalty
         self._temperature, self._suppress = temperature, suppress
+        self._prompted = False
         self._branches: list[_Branch] = []
         self._found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
@@ -94,6 +95,7 @@ class Completions:
         prefix_M = (rows_M + self._first) * span + tape.num_actions_B[rows_M]
         log_BT = torch.zeros(len(going_B), span, dtype=torch.int64, device=rows.device)
         log_BT[:, : typed.actions_BT.shape[1]] = typed.actions_BT
+        self._prompted = typed.prompts is not None
         self._branches.append(
             _Branch(
                 generation=generation.take(rows_M),
@@ -161,7 +163,7 @@ class Completions:
         self, generation: Generation, tape: TapeState, actions_MT: Tensor, numbers_M: Tensor
     ) -> Trajectories:
         """Finished logs of every copy; rows that are over leave the batch."""
-        space, prompts = self._space, _prompts(tape)
+        space, prompts = self._space, tape.prompts() if self._prompted else None
         counts_M = tape.num_actions_B.clone()
         terminated_M = torch.zeros_like(counts_M, dtype=torch.bool)
         place = torch.arange(len(counts_M), device=counts_M.device)  # of the rows still typed
@@ -209,15 +211,6 @@ class Completions:
 
     def _returns(self, logs: Trajectories, last_M: Tensor) -> Tensor:
         """What each log earned from one of its actions on."""
-        value = self._reward(logs).detach().to(last_M.device, torch.float32)
-        earned_MT = per_action(value, logs) - self._step_penalty * logs.mask_BT
+        earned_MT = per_action(self._reward(logs), logs) - self._step_penalty * logs.mask_BT
         steps = torch.arange(earned_MT.shape[1], device=last_M.device)
         return (earned_MT * (steps >= last_M.unsqueeze(1))).sum(1)
-
-
-def _prompts(tape: TapeState) -> Sequences | None:
-    lengths_M = tape.prompt_length_B
-    if not bool(lengths_M.any()):
-        return None
-    prompts = Sequences(tape.tokens_BL, lengths_M)
-    return Sequences(tape.tokens_BL.masked_fill(~prompts.mask_BL, 0), lengths_M)

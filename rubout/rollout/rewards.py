@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rubout.reward import Reward
+from rubout.reward import Reward, per_action
 from rubout.types import Trajectories
 
 
@@ -65,13 +65,3 @@ class WeightedSum(Reward):
             inner = reward.report(trajectories)
             found |= {f"{name}/{key}": figure for key, figure in inner.items()}
         return found
-
-
-def per_action(value: Tensor, trajectories: Trajectories) -> Tensor:
-    """A reward [B] or [B, T] as [B, T]: paid with the last action, 0 on padding."""
-    mask_BT = trajectories.mask_BT
-    if value.ndim == 2:
-        return value.masked_fill(~mask_BT, 0)
-    last_B1 = (trajectories.num_actions_B - 1).unsqueeze(1)
-    zeros_BT = torch.zeros(mask_BT.shape, device=value.device)
-    return zeros_BT.scatter(1, last_B1, value.unsqueeze(1))

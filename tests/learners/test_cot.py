@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from rubout.rollout.sampler import Request, Sampler
 from rubout.tape import written
 from rubout.training.checkpoint import last
 from rubout.types import ActionSpace, Sequences, Trajectories
-from tests.learners.group import Member, members, split
+from tests.learners.group import Member, members, same_weights, update_as_one
 
 SPACE = ActionSpace(7, 5)
 MEDIATOR = LSTMConfig(embedding=8, hidden=8, dropout=0.0)
@@ -199,21 +198,8 @@ def test_a_group_is_one_learner_on_the_joined_batch(values: dict[str, object], s
     group = [make(member, mle_updates=1, **values) for member in members(size)]
     for update in range(4):
         rollouts = own(update, alone.policy) if update else None
-        expected = alone.update(data(update), rollouts)
-        own_parts = [None if part is None else part.trimmed() for part in split(rollouts, size)]
-        parts = zip(split(data(update), size), own_parts, strict=True)
-        with ThreadPoolExecutor(size) as pool:
-            ends = [
-                pool.submit(each.update, *part) for each, part in zip(group, parts, strict=True)
-            ]
-        for end in ends:
-            assert end.result() == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    for learner in group:
-        for name, module in alone.modules().items():
-            others = learner.modules()[name].parameters()
-            for ours, theirs in zip(module.parameters(), others, strict=True):
-                # By tensor: where gradients all but vanish, Adam makes steps of their rounding.
-                assert float((theirs - ours).detach().norm()) <= 1e-5 * float(ours.detach().norm())
+        update_as_one(alone, group, data(update), rollouts)
+    same_weights(alone, group)
 
 
 WORDS = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import pytest
@@ -19,7 +18,7 @@ from rubout.rollout.sampler import Request, Sampler
 from rubout.tape import written
 from rubout.training.data import Batches
 from rubout.types import ActionSpace, Sequences, Trajectories
-from tests.learners.group import members, split
+from tests.learners.group import members, same_weights, update_as_one
 
 SPACE = ActionSpace(7, 5)
 
@@ -161,20 +160,8 @@ def test_a_group_is_one_learner_on_the_joined_batch(kind, config, size):
         data = batch(update)
         count = alone.demand(update).rollouts
         rollouts = sampler.sample(Request(update, 0, count)) if count else None
-        expected = alone.update(data, rollouts)
-        parts = zip(split(data, size), split(rollouts, size), strict=True)
-        with ThreadPoolExecutor(size) as pool:
-            ends = [
-                pool.submit(each.update, *part) for each, part in zip(group, parts, strict=True)
-            ]
-        for end in ends:
-            assert end.result() == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    for learner in group:
-        for name, module in alone.modules().items():
-            others = learner.modules()[name].parameters()
-            for ours, theirs in zip(module.parameters(), others, strict=True):
-                # By tensor: where gradients all but vanish, Adam makes steps of their rounding.
-                assert float((theirs - ours).detach().norm()) <= 1e-5 * float(ours.detach().norm())
+        update_as_one(alone, group, data, rollouts)
+    same_weights(alone, group)
 
 
 def test_the_learning_rate_rises_and_falls_and_goes_on_where_it_was() -> None:
