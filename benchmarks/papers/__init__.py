@@ -1,0 +1,1 @@
+"""Tables of papers, run again: published values and ours side by side."""
