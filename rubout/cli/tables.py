@@ -9,7 +9,7 @@ from rich.table import Table
 
 from rubout.evaluation import backspaces
 from rubout.evaluation.evaluate import Row
-from rubout.evaluation.nll import Estimate
+from rubout.evaluation.estimate import Estimate
 from rubout.task import Task
 
 _TITLES = {

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rubout.evaluation.nll import Estimate, log_probs, mean_of, nll, per_action
+from rubout.evaluation.estimate import Estimate, mean_of, per_action
+from rubout.evaluation.nll import log_probs, nll
 from rubout.keys import blank, press
 from rubout.policy import Policy
 from rubout.rollout.draw import seed_of, uniforms

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from rubout.evaluation import backspaces
-from rubout.evaluation.nll import Estimate, log_likelihoods, mean_of, nll, per_action
+from rubout.evaluation.estimate import Estimate, mean_of, per_action
+from rubout.evaluation.nll import log_likelihoods, nll
 from rubout.evaluation.references import uniform, unigram
 from rubout.policy import Policy
 from rubout.rollout.draw import seed_of
@@ -36,7 +37,7 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"name": self.name} | {key: asdict(value) for key, value in self.figures.items()}
+        return {"name": self.name} | {key: value.to_json() for key, value in self.figures.items()}
 
 
 def evaluate(

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from rubout.evaluation.estimate import Estimate, per_action
 from rubout.policy import Policy
 from rubout.types import Trajectories
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean and how well it is known.
-
-    Attributes:
-        mean: of all.
-        standard_error: over sequences.
-        count: sequences.
-    """
-
-    mean: float
-    standard_error: float
-    count: int
 
 
 @torch.no_grad()
@@ -51,31 +34,6 @@ def log_likelihoods(
     """The log-probability of each action log, float64 [B], on the CPU; dropout off."""
     scores_BT = log_probs(policy, trajectories, batch_size, temperature)
     return scores_BT.sum(1, dtype=torch.float64)
-
-
-def per_action(totals_B: Tensor, num_actions_B: Tensor) -> Estimate:
-    """The mean per action of a quantity summed over each sequence.
-
-    The mean is a ratio of sums; its standard error is that of a ratio (delta method), over
-    sequences, which are independent where actions are not.
-
-    Args:
-        totals_B: float64 [B].
-        num_actions_B: int64 [B].
-    """
-    count = len(totals_B)
-    actions = float(num_actions_B.sum())
-    mean = float(totals_B.sum()) / actions
-    residuals = totals_B - mean * num_actions_B
-    spread = float(residuals.square().sum()) * count / max(count - 1, 1)
-    return Estimate(mean, math.sqrt(spread) / actions, count)
-
-
-def mean_of(values_B: Tensor) -> Estimate:
-    """The mean of independent figures, float [B]."""
-    count = len(values_B)
-    spread = float(values_B.double().var(correction=1)) if count > 1 else math.inf
-    return Estimate(float(values_B.double().mean()), math.sqrt(spread / count), count)
 
 
 def nll(

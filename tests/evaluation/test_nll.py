@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from rubout.checks import random_logs
-from rubout.evaluation.nll import log_likelihoods, nll, per_action
+from rubout.evaluation.estimate import per_action
+from rubout.evaluation.nll import log_likelihoods, nll
 from rubout.evaluation.references import ConstantPolicy, uniform, unigram
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
 from rubout.tape import written
