@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from rubout.evaluation import backspaces
-from rubout.evaluation.evaluate import Row
 from rubout.evaluation.estimate import Estimate
+from rubout.evaluation.evaluate import Row
 from rubout.task import Task
 
 _TITLES = {

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rubout.evaluation.evaluate import draw, nll_oracle
 from rubout.evaluation.estimate import Estimate
+from rubout.evaluation.evaluate import draw, nll_oracle
 from rubout.evaluation.nll import nll
 from rubout.policy import Policy
 from rubout.task import Task
