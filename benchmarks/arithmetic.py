@@ -31,7 +31,7 @@ import torch
 
 from benchmarks.common import interval, machine, options_of, paired, print_table, train_all
 from rubout.cli.show import trained_policy
-from rubout.evaluation.evaluate import continuations, draw
+from rubout.evaluation.draws import continuations, draw
 from rubout.evaluation.nll import nll
 from rubout.policy import Policy
 from rubout.rollout.draw import seed_of, uniforms

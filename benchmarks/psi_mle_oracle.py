@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.common import interval, machine, options_of, paired, print_table, train_all
 from rubout.cli.show import trained_policy
-from rubout.evaluation.evaluate import head
+from rubout.evaluation.draws import head
 from rubout.evaluation.references import uniform, unigram
 from rubout.evaluation.sweep import sweep
 from rubout.policy import Policy

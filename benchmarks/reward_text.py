@@ -23,7 +23,7 @@ from benchmarks.common import interval, machine, options_of, print_table, train_
 from benchmarks.full_stop import FullStop, FullStopConfig
 from rubout.cli.show import trained_policy
 from rubout.evaluation.bleu import bleu, self_bleu
-from rubout.evaluation.evaluate import draw
+from rubout.evaluation.draws import draw
 from rubout.evaluation.nll import nll
 from rubout.tape import survivors
 from rubout.training import setup

@@ -23,7 +23,7 @@ import torch
 from benchmarks import chart
 from benchmarks.common import interval, machine, options_of, paired, print_table, train_all
 from rubout.cli.show import trained_policy
-from rubout.evaluation.evaluate import draw
+from rubout.evaluation.draws import draw
 from rubout.evaluation.trace import logs, pieces, plain
 from rubout.training.run_folder import RunFolder
 

@@ -12,7 +12,7 @@ import tyro
 
 from rubout.cli import show
 from rubout.errors import UserError
-from rubout.evaluation.evaluate import draw
+from rubout.evaluation.draws import draw
 from rubout.policy import Policy
 from rubout.task import Codec
 from rubout.training.run_folder import RunFolder

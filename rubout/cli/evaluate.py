@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from rubout.cli import show, tables
+from rubout.cli import show, sweeps, tables
 from rubout.cli.parse import parse
 from rubout.errors import UserError
-from rubout.evaluation.evaluate import evaluate
+from rubout.evaluation.evaluate import evaluate, reference_rows
 from rubout.training import setup
 from rubout.training.run_folder import RunFolder
 
@@ -39,7 +39,14 @@ class EvaluateOptions:
     threads: int = 1
     """CPU threads."""
     baseline: Path | None = None
-    """A RUN on the same task, for a row beside this one's."""
+    """A RUN on the same task, for a row beside this one's, and the differences."""
+    references: bool = True
+    """Rows of the oracle, a unigram model and a uniform one."""
+    sweep: bool = False
+    """Also score at many temperatures; writes sweep.json into the run."""
+    multipliers: tuple[float, ...] | None = None
+    """Of the sweep: what the logits are multiplied by, 1 / temperature (default: those of Caccia et
+    al., 80 from 0.10 to 2.47 where the truth is known, else 19 from 0.9 to 4)."""
     json: bool = False
     """Print one JSON document and nothing else."""
 
@@ -49,6 +56,10 @@ def run(argv: list[str]) -> int:
     options = parse(EvaluateOptions, argv, "rubout evaluate")
     if not options.temperature > 0 or options.num_samples < 1 or options.threads < 1:
         raise UserError("--temperature, --num-samples and --threads must be positive")
+    if any(not multiplier > 0 for multiplier in options.multipliers or ()):
+        raise UserError("--multipliers must be positive")
+    if options.multipliers is not None and not options.sweep:
+        raise UserError("--multipliers are those of a sweep: add --sweep")
     torch.set_num_threads(options.threads)
     folder = RunFolder.existing(options.run.resolve())
     config = folder.config()
@@ -67,11 +78,24 @@ def run(argv: list[str]) -> int:
         seed=options.seed,
         temperature=options.temperature,
         baselines=baselines,
+        references=options.references,
     )
     value = show.write_evaluation(folder, path, rows, options.num_samples, options.temperature)
+    if not options.json:
+        print(f"{path}")
+        tables.show(rows, task)
+    if options.sweep:
+        policies = {rows[0].name: policy, **baselines}
+        if options.references:  # uniform actions are the same at every temperature
+            found = reference_rows(task)
+            policies |= {name: found[name] for name in found if name != "uniform"}
+        swept = sweeps.run(policies, task, options.multipliers, options.num_samples, options.seed)
+        of = {"checkpoint": path.name, "num_samples": options.num_samples, "seed": options.seed}
+        value |= {"sweep": sweeps.write(folder, swept, of)}
+        if not options.json:
+            sweeps.show(swept)
     if options.json:
         print(json.dumps(value))
     else:
-        print(f"{path}")
-        tables.show(rows, task)
+        show.next_report(folder)
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from rubout.cli.drawing import DrawOptions, drawn_from
 from rubout.cli.parse import parse
 from rubout.errors import UserError
-from rubout.evaluation.evaluate import sample_records
+from rubout.evaluation.draws import sample_records
 from rubout.files import replacing
 
 

@@ -14,7 +14,8 @@ import torch
 from rubout.cli import tables, traces
 from rubout.cli.traces import counted
 from rubout.errors import UserError
-from rubout.evaluation.evaluate import Row, draw, evaluate, head, sample_records
+from rubout.evaluation.draws import draw, head, sample_records
+from rubout.evaluation.evaluate import Row, evaluate
 from rubout.files import write_json
 from rubout.options import build_policy
 from rubout.policy import Policy
@@ -162,11 +163,17 @@ def next_commands(folder: RunFolder, config: TrainConfig, task: Task) -> None:
         f"\nnext:\n"
         f"  {program} generate {path} --num 100{prompt}\n"
         f"{watch}"
-        f"  {program} evaluate {path} --num-samples 10000\n"
+        f"  {program} evaluate {path} --num-samples 10000 --sweep\n"
+        f"  {program} report {path} --out report.html\n"
         f"  {resume_command(folder)} --updates {2 * config.updates}"
     )
     if importlib.util.find_spec("tensorboard") is not None:
         print(f"  tensorboard --logdir {path}")
+
+
+def next_report(folder: RunFolder) -> None:
+    """What to type to see it all."""
+    print(f"\nnext:\n  {_program()} report {shlex.quote(_short(folder.path))} --out report.html")
 
 
 def resume_command(folder: RunFolder) -> str:

@@ -77,6 +77,11 @@ class Estimate:
             variance += spread / size
         return Estimate(mean, math.sqrt(variance), len(samples[0][0].totals_B), samples)
 
+    @property
+    def sizes(self) -> list[int]:
+        """Sequences in each independent set."""
+        return [len(ratios[0].totals_B) for ratios in self.samples]
+
     def interval(self, level: float = LEVEL, seed: int = 0) -> tuple[float, float]:
         """Percentile interval of the bootstrap over sequences.
 
@@ -104,17 +109,13 @@ class Estimate:
                     values[some] += ratio.weight * totals / counts
         return values
 
-    def to_json(self) -> dict[str, float | int | None]:
-        """Plain values; what is not finite is None."""
-        low, high = self.interval()
+    def to_json(self, *, interval: bool = True) -> dict[str, float | int | None]:
+        """Plain values, with the bootstrap interval as `low` and `high`; not finite: None."""
         error = self.standard_error if math.isfinite(self.standard_error) else None
-        return {
-            "mean": self.mean,
-            "standard_error": error,
-            "low": low,
-            "high": high,
-            "count": self.count,
-        }
+        found: dict[str, float | int | None] = {"mean": self.mean, "standard_error": error}
+        if interval:
+            found["low"], found["high"] = self.interval()
+        return found | {"count": self.count}
 
 
 def per_action(totals_B: Tensor, num_actions_B: Tensor) -> Estimate:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from rubout.evaluation import backspaces
-from rubout.evaluation.estimate import Estimate, mean_of, per_action
-from rubout.evaluation.nll import log_likelihoods, nll
+from rubout.evaluation import backspaces, truth
+from rubout.evaluation.draws import continuations, draw, head
+from rubout.evaluation.estimate import Estimate, difference, mean_of
+from rubout.evaluation.nll import nll
 from rubout.evaluation.references import uniform, unigram
 from rubout.policy import Policy
-from rubout.rollout.draw import seed_of
-from rubout.rollout.sampler import Request, Sampler
-from rubout.tape import survivors, written
-from rubout.task import Codec, Task
-from rubout.types import Sequences, Trajectories
-
-_BATCH = 250
+from rubout.task import Task
+from rubout.types import Trajectories
 
 
 @dataclass(frozen=True)
@@ -28,8 +22,9 @@ class Row:
 
     Attributes:
         name: of the policy.
-        figures: `nll_test` and `nll_oracle` in nats per action, a task's own scores as shares, and
-            those of `rubout.evaluation.backspaces` where the policy has one.
+        figures: `nll_test` in nats per action, those of `rubout.evaluation.truth` where the truth
+            is known, a task's own scores as shares, and those of `rubout.evaluation.backspaces`
+            where the policy has one.
     """
 
     name: str
@@ -48,6 +43,8 @@ def evaluate(
     seed: int = 0,
     temperature: float = 1.0,
     baselines: Mapping[str, Policy] | None = None,
+    *,
+    references: bool = True,
 ) -> list[Row]:
     """The policy, its baselines, the oracle where there is one, a unigram model and a uniform one.
 
@@ -60,21 +57,47 @@ def evaluate(
         seed: of the samples.
         temperature: of the first row, in sampling and in scoring alike.
         baselines: other policies for the same task, by the names of their rows.
+        references: whether those that need no training have rows.
     """
     test = head(task.split("test"), max_sequences)
-    plain = task.space
+    policies = {**(baselines or {}), **(reference_rows(task) if references else {})}
+    first = figures(policy, task, test, num_samples, seed, temperature)
+    return [
+        Row("model", first),
+        *(
+            Row(name, figures(other, task, test, num_samples, seed))
+            for name, other in policies.items()
+        ),
+    ]
+
+
+def reference_rows(task: Task) -> dict[str, Policy]:
+    """What needs no training: the oracle where there is one, unigrams, uniform actions."""
     oracle = task.oracle()
-    rows = [Row("model", figures(policy, task, test, num_samples, seed, temperature))]
-    for name, other in (baselines or {}).items():
-        rows.append(Row(name, figures(other, task, test, num_samples, seed)))
-    if oracle is not None:
-        rows.append(Row("oracle", figures(oracle, task, test, num_samples, seed)))
-    for name, reference in (
-        ("unigram", unigram(plain, task.split("train"))),
-        ("uniform", uniform(plain)),
-    ):
-        rows.append(Row(name, figures(reference, task, test, num_samples, seed)))
-    return rows
+    found: dict[str, Policy] = {} if oracle is None else {"oracle": oracle}
+    found["unigram"] = unigram(task.space, task.split("train"))
+    found["uniform"] = uniform(task.space)
+    return found
+
+
+def paired(rows: Sequence[Row]) -> dict[str, dict[str, Estimate]]:
+    """The first row minus each of the others, sequence by sequence.
+
+    Test sequences are the same in all rows, and samples of one number were typed by the same
+    random draws, so that what rows have in common cancels.
+
+    Returns:
+        by the other row's name, the differences of the figures that both are made of alike.
+    """
+    first = rows[0].figures
+    found: dict[str, dict[str, Estimate]] = {}
+    for row in rows[1:]:
+        found[row.name] = {
+            name: difference(first[name], other)
+            for name, other in row.figures.items()
+            if name in first and first[name].sizes == other.sizes
+        }
+    return found
 
 
 def figures(
@@ -85,15 +108,12 @@ def figures(
     seed: int,
     temperature: float = 1.0,
 ) -> dict[str, Estimate]:
-    """NLL_test; NLL_oracle where the truth is known; the task's own score where it has one.
-
-    A policy with a backspace has figures on that as well, of the same draws.
-    """
+    """What a row has: see `Row`. All figures of samples are of the same draws."""
     found = {"nll_test": nll(policy, test, temperature=temperature)}
-    drawn = None
-    if task.oracle() is not None:
+    oracle, drawn = task.oracle(), None
+    if oracle is not None:
         drawn = draw(policy, num_samples, seed, temperature=temperature)
-        found["nll_oracle"] = nll_oracle(policy, task, drawn)
+        found |= truth.figures(policy, oracle, drawn, test, temperature)
     if test.prompts is not None:
         asked = head(test, num_samples)
         drawn = draw(policy, len(asked), seed, asked.prompts, temperature)
@@ -105,65 +125,3 @@ def figures(
         found |= backspaces.of_samples(policy.space, drawn)
         found |= backspaces.of_test_data(policy, task, test, temperature)
     return found
-
-
-def nll_oracle(policy: Policy, task: Task, drawn: Trajectories) -> Estimate:
-    """Mean NLL per token of what was left of some samples, under the truth."""
-    oracle = task.oracle()
-    assert oracle is not None
-    sequences = survivors(policy.space, drawn).to("cpu")
-    text = written(oracle.space, sequences)
-    return per_action(-log_likelihoods(oracle, text), text.num_actions_B)
-
-
-def draw(
-    policy: Policy,
-    count: int,
-    seed: int,
-    prompts: Sequences | None = None,
-    temperature: float = 1.0,
-    suppress: tuple[int, ...] = (),
-    prefixes: Sequences | None = None,
-) -> Trajectories:
-    """Samples for evaluation, on the CPU: the same for the same seed.
-
-    `prefixes` are actions typed before the policy goes on: see `rubout.rollout.sampler.Request`.
-    """
-    device = next(policy.parameters()).device
-    sampler = Sampler(policy, device=device)
-    request = Request(seed_of(seed, "evaluation"), 0, count, prompts, prefixes)
-    parts = [
-        sampler.sample(part, temperature, suppress=suppress).to("cpu")
-        for part in request.split(_BATCH)
-    ]
-    return Trajectories.cat(parts)
-
-
-def continuations(task: Task, trajectories: Trajectories) -> Sequences:
-    """What an expert wrote after its prompts, without `<eos>`."""
-    lengths = trajectories.num_actions_B - int(task.space.eos)
-    sequences = Sequences(trajectories.actions_BT, lengths)
-    return Sequences(sequences.tokens_BL.masked_fill(~sequences.mask_BL, 0), lengths)
-
-
-def head(trajectories: Trajectories, count: int) -> Trajectories:
-    """The first `count`; 0: all."""
-    return trajectories[:count] if count else trajectories
-
-
-def sample_records(policy: Policy, codec: Codec, drawn: Trajectories) -> list[dict[str, Any]]:
-    """Samples as JSON: the text that was left, and every action that led to it."""
-    left = survivors(policy.space, drawn).lists()
-    log_probs = torch.where(drawn.mask_BT, drawn.log_probs_BT, 0.0).sum(1).tolist()
-    records = []
-    for row, tokens in enumerate(left):
-        length = int(drawn.num_actions_B[row])
-        records.append(
-            {
-                "text": codec.decode(tokens),
-                "log_prob": log_probs[row],
-                "terminated": bool(drawn.terminated_B[row]),
-                "actions": drawn.actions_BT[row, :length].tolist(),
-            }
-        )
-    return records

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from rubout.errors import UserError
-from rubout.evaluation.evaluate import draw, head, nll_oracle, sample_records
+from rubout.evaluation.draws import draw, head, sample_records
 from rubout.evaluation.nll import nll
+from rubout.evaluation.truth import nll_oracle
 from rubout.files import replacing
 from rubout.learner import Learner
 from rubout.noise import inject
@@ -268,12 +269,13 @@ class Run:
             values[f"nll_{name}"] = nll(policy, head(self._splits[name], most)).mean
         asked = head(self._splits["validation"], max(config.samples, 1)).prompts
         count = config.samples if asked is None else min(config.samples, len(asked))
-        if self.task.oracle() is not None:
+        oracle = self.task.oracle()
+        if oracle is not None:
             count = max(count, most or 1000)
         if count:
             drawn = draw(policy, count, config.seed, asked)
-            if self.task.oracle() is not None:
-                values["nll_oracle"] = nll_oracle(policy, self.task, drawn).mean
+            if oracle is not None:
+                values["nll_oracle"] = nll_oracle(oracle, policy.space, drawn).mean
             self._write_samples(update, drawn[: config.samples])
         return values
 

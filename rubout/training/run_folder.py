@@ -26,6 +26,7 @@ class RunFolder:
         self.samples = path / "samples"
         self.metrics = path / "metrics.jsonl"
         self.evaluation = path / "evaluation.json"
+        self.sweep = path / "sweep.json"
 
     @staticmethod
     def existing(path: Path) -> RunFolder:

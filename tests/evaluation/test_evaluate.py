@@ -1,17 +1,17 @@
-"""The table, the sweep, and samples as records."""
+"""The table, its paired differences, and samples as records."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
+from rubout.evaluation import truth
 from rubout.evaluation.backspaces import TITLES
-from rubout.evaluation.evaluate import continuations, draw, evaluate, head, sample_records
-from rubout.evaluation.nll import nll
+from rubout.evaluation.draws import continuations, draw, head, sample_records
+from rubout.evaluation.evaluate import evaluate, paired
 from rubout.evaluation.references import ConstantPolicy, uniform
-from rubout.evaluation.sweep import sweep
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
-from rubout.tape import survivors, written
+from rubout.tape import survivors
 from rubout.tasks.arithmetic import Arithmetic
 from rubout.tasks.codecs import IdsCodec
 from rubout.tasks.oracle import Oracle, OracleConfig
@@ -25,36 +25,14 @@ def lstm(space: ActionSpace) -> LSTMPolicy:
     return LSTMPolicy(space, LSTMConfig(embedding=6, hidden=7, init_std=0.5))
 
 
-def test_a_multiplier_of_one_is_no_temperature() -> None:
-    task = Oracle(SMALL)
-    policy, test = lstm(task.space), task.split("test")
-    low, one, high = sweep(policy, task, test, [0.5, 1.0, 2.0], num_samples=400, seed=3)
-    assert one.nll_test == nll(policy, test)
-    text = written(task.space, survivors(task.space, draw(policy, 400, 3)))
-    assert one.nll_oracle == nll(task.oracle(), text)
-    assert [point.multiplier for point in (low, one, high)] == [0.5, 1.0, 2.0]
-    # A multiplier m is a temperature of 1 / m, in scoring and in sampling alike.
-    assert high.nll_test == nll(policy, test, temperature=0.5)
-    sharp = written(task.space, survivors(task.space, draw(policy, 400, 3, temperature=0.5)))
-    assert high.nll_oracle == nll(task.oracle(), sharp)
-
-
-def test_sharpening_the_oracle_lowers_its_own_nll() -> None:
-    task = Oracle(SMALL)
-    points = sweep(task.oracle(), task, task.split("test"), [0.5, 1.0, 2.0], 400, 0)
-    quality = [point.nll_oracle.mean for point in points]
-    assert quality[0] > quality[1] > quality[2]
-    assert min(points, key=lambda point: point.nll_test.mean).multiplier == 1.0
-
-
 def test_the_rows_of_the_oracle_task() -> None:
     task = Oracle(SMALL)
     backspacing = lstm(replace(task.space, backspace=True, max_actions=20))
     rows = {row.name: row.figures for row in evaluate(backspacing, task, num_samples=50)}
     assert list(rows) == ["model", "oracle", "unigram", "uniform"]
     for name, figures in rows.items():
-        own = set(TITLES) if name == "model" else set()
-        assert set(figures) == {"nll_test", "nll_oracle"} | own
+        own = {"nll_oracle", *TITLES} if name == "model" else set(truth.TITLES)
+        assert set(figures) == {"nll_test"} | own
         assert figures["nll_test"].count == 300
     best = min(rows, key=lambda name: rows[name]["nll_test"].mean)
     assert best == "oracle"
@@ -62,6 +40,34 @@ def test_the_rows_of_the_oracle_task() -> None:
     few = evaluate(backspacing, task, num_samples=50, max_sequences=7)
     assert {row.figures["nll_test"].count for row in few} == {7}
     assert few[0].to_json()["nll_test"]["count"] == 7
+
+
+def test_differences_are_paired() -> None:
+    """Of a policy and itself nothing is left, whatever the samples; the oracle is better."""
+    task = Oracle(SMALL)
+    policy = lstm(task.space)
+    rows = evaluate(
+        policy, task, 50, baselines={"itself": policy, "oracle": task.oracle()}, references=False
+    )
+    assert [row.name for row in rows] == ["model", "itself", "oracle"]
+    found = paired(rows)
+    assert set(found) == {"itself", "oracle"}
+    for estimate in found["itself"].values():
+        assert (estimate.mean, estimate.standard_error) == (0, 0)
+    better = found["oracle"]["nll_test"]
+    expected = rows[0].figures["nll_test"].mean - rows[2].figures["nll_test"].mean
+    assert better.mean == pytest.approx(expected)
+    assert better.interval()[0] > 0
+    assert better.standard_error > 0
+
+
+def test_what_is_made_of_other_sequences_is_not_paired() -> None:
+    """A key that one policy has not, and runs of deletions that only some sequences have."""
+    task = Oracle(SMALL)
+    plain = lstm(task.space)
+    backspacing = lstm(replace(task.space, backspace=True, max_actions=20))
+    rows = evaluate(backspacing, task, 50, baselines={"plain": plain}, references=False)
+    assert set(paired(rows)["plain"]) == {"nll_test", "nll_oracle"}
 
 
 def test_the_rows_of_a_task_with_answers() -> None:
