@@ -13,7 +13,8 @@ import tyro
 from rubout.cli import show, sweeps, tables
 from rubout.cli.parse import parse
 from rubout.errors import UserError
-from rubout.evaluation.evaluate import evaluate, reference_rows
+from rubout.evaluation.evaluate import evaluate, paired
+from rubout.evaluation.quality import Yardstick
 from rubout.training import setup
 from rubout.training.run_folder import RunFolder
 
@@ -42,6 +43,9 @@ class EvaluateOptions:
     """A RUN on the same task, for a row beside this one's, and the differences."""
     references: bool = True
     """Rows of the oracle, a unigram model and a uniform one."""
+    quality: bool = False
+    """Also BLEU, self-BLEU, diversity, LM scores, Frechet distance and, where mauve-text is
+    installed, MAUVE, of samples and of training data (docs/metrics.md)."""
     sweep: bool = False
     """Also score at many temperatures; writes sweep.json into the run."""
     multipliers: tuple[float, ...] | None = None
@@ -71,6 +75,11 @@ def run(argv: list[str]) -> int:
     if options.baseline is not None:
         other = show.baseline(options.baseline, task)
         baselines = show.row_of(other, options.device)
+    yardstick = Yardstick(task, options.num_samples, options.seed) if options.quality else None
+    if yardstick is not None and yardstick.count < options.num_samples and not options.json:
+        print(
+            f"samples are compared {yardstick.count:,} at a time: as many as there are to train on"
+        )
     rows = evaluate(
         policy,
         task,
@@ -79,17 +88,25 @@ def run(argv: list[str]) -> int:
         temperature=options.temperature,
         baselines=baselines,
         references=options.references,
+        yardstick=yardstick,
     )
-    value = show.write_evaluation(folder, path, rows, options.num_samples, options.temperature)
+    differences = paired(rows[: 1 + len(baselines)])
+    value = show.write_evaluation(
+        folder, path, rows, differences, options.num_samples, options.temperature
+    )
     if not options.json:
         print(f"{path}")
-        tables.show(rows, task)
+        tables.show(rows, task, differences)
     if options.sweep:
         policies = {rows[0].name: policy, **baselines}
-        if options.references:  # uniform actions are the same at every temperature
-            found = reference_rows(task)
-            policies |= {name: found[name] for name in found if name != "uniform"}
-        swept = sweeps.run(policies, task, options.multipliers, options.num_samples, options.seed)
+        swept = sweeps.run(
+            policies,
+            task,
+            options.multipliers,
+            options.num_samples,
+            options.seed,
+            references=options.references,
+        )
         of = {"checkpoint": path.name, "num_samples": options.num_samples, "seed": options.seed}
         value |= {"sweep": sweeps.write(folder, swept, of)}
         if not options.json:

@@ -6,6 +6,7 @@ import importlib.util
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,8 @@ from rubout.cli import tables, traces
 from rubout.cli.traces import counted
 from rubout.errors import UserError
 from rubout.evaluation.draws import draw, head, sample_records
-from rubout.evaluation.evaluate import Row, evaluate
+from rubout.evaluation.estimate import Estimate
+from rubout.evaluation.evaluate import Row, evaluate, paired
 from rubout.files import write_json
 from rubout.options import build_policy
 from rubout.policy import Policy
@@ -113,8 +115,9 @@ def results(
     policy, path = trained_policy(folder, config, device=config.device)
     baselines = {} if other is None else row_of(other, config.device)
     rows = evaluate(policy, task, _NUM_SAMPLES, seed=config.seed, baselines=baselines)
-    write_evaluation(folder, path, rows, _NUM_SAMPLES, 1.0)
-    tables.show(rows, task)
+    differences = paired(rows[: 1 + len(baselines)])
+    write_evaluation(folder, path, rows, differences, _NUM_SAMPLES, 1.0)
+    tables.show(rows, task, differences)
     for name, typist in {**baselines, config.learner: policy}.items():
         drawn = _for_a_reader(typist, config, task, _SHOWN_SAMPLES)
         texts = [record["text"] for record in sample_records(typist, task.codec, drawn)]
@@ -132,7 +135,12 @@ def _for_a_reader(policy: Policy, config: TrainConfig, task: Task, count: int) -
 
 
 def write_evaluation(
-    folder: RunFolder, path: Path, rows: list[Row], num_samples: int, temperature: float
+    folder: RunFolder,
+    path: Path,
+    rows: list[Row],
+    differences: Mapping[str, Mapping[str, Estimate]],
+    num_samples: int,
+    temperature: float,
 ) -> dict[str, Any]:
     """evaluation.json: the figures and what they are of."""
     value = {
@@ -141,6 +149,10 @@ def write_evaluation(
         "temperature": temperature,
         "unit": "nats per action, <eos> included",
         "rows": [row.to_json() for row in rows],
+        "paired": {
+            other: {name: one.to_json() for name, one in found.items()}
+            for other, found in differences.items()
+        },
     }
     write_json(folder.evaluation, value)
     return value

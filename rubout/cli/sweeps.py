@@ -11,13 +11,14 @@ from typing import Any
 from rich.table import Table
 
 from rubout.cli import tables
-from rubout.evaluation.draws import head
+from rubout.evaluation.evaluate import reference_rows
 from rubout.evaluation.sweep import (
     ORACLE_MULTIPLIERS,
     TEXT_MULTIPLIERS,
     Axis,
     SweepPoint,
     axes,
+    of_training_data,
     summary,
     sweep,
 )
@@ -62,17 +63,24 @@ def run(
     multipliers: Sequence[float] | None,
     num_samples: int,
     seed: int,
+    *,
+    references: bool,
 ) -> Swept:
-    """Sweep policies over temperatures, telling how far it is.
+    """Sweep policies and references over temperatures, telling how far it is.
 
     Args:
         policies: by the names of their rows.
         task: its test split is scored.
         multipliers: 1 / T; 1 is added. None: those of Caccia et al.
-        num_samples: drawn at each temperature; test sequences scored, at most.
+        num_samples: drawn at each temperature.
         seed: of the samples.
+        references: whether the oracle, a unigram model and training data have rows; uniform actions
+            are the same at every temperature.
     """
-    test = head(task.split("test"), num_samples)
+    test = task.split("test")
+    if references:
+        found = reference_rows(task)
+        policies = {**policies, **{name: found[name] for name in found if name != "uniform"}}
     if multipliers is None:
         multipliers = TEXT_MULTIPLIERS if task.oracle() is None else ORACLE_MULTIPLIERS
     every = sorted({*multipliers, 1.0})
@@ -81,7 +89,8 @@ def run(
         name: sweep(policy, task, test, every, num_samples, seed, _Lines(name, len(every)))
         for name, policy in policies.items()
     }
-    return Swept(quality, diversity, points)
+    real = of_training_data(task, task.split("test"), num_samples) if references else []
+    return Swept(quality, diversity, points | ({"training data": real} if real else {}))
 
 
 def write(folder: RunFolder, swept: Swept, of: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,10 +54,10 @@ class Estimate:
 
     Attributes:
         mean: of all.
-        standard_error: over sequences; infinite for a single one.
+        standard_error: over sequences; infinite for a single one, or where it is not known.
         count: sequences.
         samples: what it was made of, one item for every independent set of sequences, each with
-            its ratios over the same sequences.
+            its ratios over the same sequences; empty where the figure is no such sum.
     """
 
     mean: float
@@ -113,7 +113,7 @@ class Estimate:
         """Plain values, with the bootstrap interval as `low` and `high`; not finite: None."""
         error = self.standard_error if math.isfinite(self.standard_error) else None
         found: dict[str, float | int | None] = {"mean": self.mean, "standard_error": error}
-        if interval:
+        if interval and self.samples:
             found["low"], found["high"] = self.interval()
         return found | {"count": self.count}
 

@@ -10,6 +10,7 @@ from rubout.evaluation import backspaces, truth
 from rubout.evaluation.draws import continuations, draw, head
 from rubout.evaluation.estimate import Estimate, difference, mean_of
 from rubout.evaluation.nll import nll
+from rubout.evaluation.quality import Yardstick
 from rubout.evaluation.references import uniform, unigram
 from rubout.policy import Policy
 from rubout.task import Task
@@ -23,8 +24,8 @@ class Row:
     Attributes:
         name: of the policy.
         figures: `nll_test` in nats per action, those of `rubout.evaluation.truth` where the truth
-            is known, a task's own scores as shares, and those of `rubout.evaluation.backspaces`
-            where the policy has one.
+            is known, a task's own scores as shares, those of `rubout.evaluation.backspaces` where
+            the policy has one, and those of `rubout.evaluation.quality` where they are asked for.
     """
 
     name: str
@@ -45,6 +46,7 @@ def evaluate(
     baselines: Mapping[str, Policy] | None = None,
     *,
     references: bool = True,
+    yardstick: Yardstick | None = None,
 ) -> list[Row]:
     """The policy, its baselines, the oracle where there is one, a unigram model and a uniform one.
 
@@ -58,17 +60,23 @@ def evaluate(
         temperature: of the first row, in sampling and in scoring alike.
         baselines: other policies for the same task, by the names of their rows.
         references: whether those that need no training have rows.
+        yardstick: adds its figures to the first row and the baselines', and training data as a
+            reference.
     """
     test = head(task.split("test"), max_sequences)
-    policies = {**(baselines or {}), **(reference_rows(task) if references else {})}
-    first = figures(policy, task, test, num_samples, seed, temperature)
-    return [
-        Row("model", first),
-        *(
-            Row(name, figures(other, task, test, num_samples, seed))
-            for name, other in policies.items()
-        ),
-    ]
+    rows = []
+    for name, one in {"model": policy, **(baselines or {})}.items():
+        own = temperature if name == "model" else 1.0
+        found = figures(one, task, test, num_samples, seed, own)
+        if yardstick is not None:
+            found |= yardstick.of_policy(one, seed, own)
+        rows.append(Row(name, found))
+    if references:
+        if yardstick is not None:
+            rows.append(Row("training data", yardstick.of_training_data()))
+        for name, one in reference_rows(task).items():
+            rows.append(Row(name, figures(one, task, test, num_samples, seed)))
+    return rows
 
 
 def reference_rows(task: Task) -> dict[str, Policy]:

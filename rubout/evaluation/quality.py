@@ -1,42 +1,140 @@
-"""BLEU and Self-BLEU of a policy's samples, beside its test data."""
+"""Samples beside real text: BLEU, diversity, and what language models say of them.
+
+Words are what is counted, split at white space, whatever the tokens of a run are; networks read
+tokens. A policy's samples are drawn without the token for unknown words: no reader wants it, and it
+would match itself in the references.
+"""
 
 from __future__ import annotations
 
-from rubout.evaluation.bleu import ORDERS, sentence_bleu, sentence_self_bleu
+import importlib.util
+import math
+
+from rubout.errors import UserError
+from rubout.evaluation import diversity, embedding, language_model
+from rubout.evaluation.bleu import (
+    ORDERS,
+    jackknife_self_bleu,
+    sentence_bleu,
+    sentence_self_bleu,
+)
 from rubout.evaluation.draws import draw
 from rubout.evaluation.estimate import Estimate, mean_of
+from rubout.evaluation.features import LanguageModelConfig, features
 from rubout.policy import Policy
 from rubout.tape import survivors
 from rubout.task import Codec, Task
-from rubout.types import Sequences, Trajectories
+from rubout.types import Sequences
+
+Words = list[list[str]]
+NAMES = (
+    *(f"{name}-{order}" for name in ("bleu", "self-bleu") for order in ORDERS),
+    *diversity.TITLES,
+    *language_model.TITLES,
+    *embedding.TITLES,
+)
+"""Every figure there is here."""
 
 
-def words(codec: Codec, sequences: Sequences) -> list[list[str]]:
-    """The words of each text, split at white space: what BLEU counts, whatever the tokens are."""
-    return [codec.decode(row).split() for row in sequences.lists()]
+def words(codec: Codec, sequences: Sequences) -> Words:
+    """The words of each text: those without any are left out, as in a file."""
+    return [found for row in sequences.lists() if (found := codec.decode(row).split())]
 
 
-def bleu_of(
-    policy: Policy,
-    task: Task,
-    test: Trajectories,
-    num_samples: int,
-    seed: int,
-    temperature: float = 1.0,
-) -> dict[str, Estimate]:
-    """BLEU-2..5 of samples against all test texts, and their Self-BLEU-2..5.
-
-    The token for unknown words is not drawn: no reader wants it, and in the references it would
-    match. The errors of Self-BLEU are those of its mean over sentences, the others being given.
-    """
+def texts(
+    policy: Policy, task: Task, num_samples: int, seed: int, temperature: float = 1.0
+) -> Sequences:
+    """Samples to be read: without the token for unknown words, deletions carried out."""
     unknown = task.codec.unknown_id
     suppress = () if unknown is None else (unknown,)
     drawn = draw(policy, num_samples, seed, temperature=temperature, suppress=suppress)
-    texts = words(task.codec, survivors(policy.space, drawn))
-    real = words(task.codec, survivors(task.space, test))
-    scores = {"bleu": sentence_bleu(texts, real), "self-bleu": sentence_self_bleu(texts)}
+    return survivors(policy.space, drawn)
+
+
+def bleu_of(samples: Words, real: Words) -> dict[str, Estimate]:
+    """BLEU-2..5 of samples against all real texts, and their Self-BLEU-2..5.
+
+    The errors of Self-BLEU are those of a mean over sentences, each one's others being given.
+    """
+    scores = {"bleu": sentence_bleu(samples, real), "self-bleu": sentence_self_bleu(samples)}
     return {
         f"{name}-{order}": mean_of(scores_BN[:, place])
         for name, scores_BN in scores.items()
         for place, order in enumerate(ORDERS)
     }
+
+
+class Yardstick:
+    """Real text and a frozen scorer of it, made once, that samples are held to.
+
+    Attributes:
+        count: sequences that are compared at a time: all figures of a table are of as many.
+    """
+
+    def __init__(self, task: Task, count: int, seed: int = 0) -> None:
+        """Read the task's text and fit a language model to as many training sequences.
+
+        Args:
+            task: without prompts.
+            count: samples of each row; no more than there are training sequences, so that language
+                models of both are fitted to as many.
+            seed: of the language models.
+
+        Raises:
+            UserError: the task has prompts, or too few sequences.
+        """
+        splits = {name: task.split(name) for name in ("train", "test")}
+        if splits["test"].prompts is not None:
+            raise UserError(
+                "--quality is for tasks without prompts: answers have a score of their own"
+            )
+        real = {name: survivors(task.space, split) for name, split in splits.items()}
+        self.count = min(count, len(real["train"]))
+        self._task, self._seed = task, seed
+        self._train, self._test = real["train"], real["test"]
+        self._train_words = words(task.codec, self._train)
+        self._test_words = words(task.codec, self._test)
+        width = LanguageModelConfig().hidden
+        least = min(self.count, len(self._test))
+        if least <= width:
+            raise UserError(f"--quality needs more than {width} sequences, not {least}")
+        self._scorer = language_model.fit_scorer(self._train[: self.count], task.space, seed=seed)
+        self._features = features(self._scorer, self._test[: self.count])
+
+    def of_policy(self, policy: Policy, seed: int, temperature: float = 1.0) -> dict[str, Estimate]:
+        """The figures of as many samples of a policy."""
+        return self.figures(texts(policy, self._task, self.count, seed, temperature))
+
+    def of_training_data(self) -> dict[str, Estimate]:
+        """The same figures of real text; the LM score is that of what its scorer was fitted to."""
+        return self.figures(self._train[: self.count])
+
+    def figures(self, samples: Sequences) -> dict[str, Estimate]:
+        """Every measure; MAUVE where it is installed: see `docs/metrics.md`.
+
+        Args:
+            samples: token ids without `<eos>`, `count` of them.
+        """
+        task, seed = self._task, self._seed
+        read = words(task.codec, samples)
+        found = bleu_of(read, self._test_words)
+        for order, known in jackknife_self_bleu(read, ORDERS, seed=seed).items():
+            name = f"self-bleu-{order}"
+            found[name] = Estimate(known.mean, known.standard_error, len(read))
+        for name, value in diversity.diversity(read, self._test_words, self._train_words).items():
+            found[name] = value if isinstance(value, Estimate) else _plain(value, len(read))
+        found["lm-score"] = language_model.lm_score(self._scorer, samples)
+        found["reverse-lm-score"] = language_model.reverse_lm_score(
+            samples, self._test, task.space, seed=seed
+        )
+        seen = features(self._scorer, samples)
+        distance = embedding.frechet_distance(seen, self._features)
+        found["frechet-distance"] = _plain(distance, len(samples))
+        if importlib.util.find_spec("mauve") is not None:
+            found["mauve"] = _plain(embedding.mauve(seen, self._features, seed), len(samples))
+        return found
+
+
+def _plain(value: float, count: int) -> Estimate:
+    """A figure of a whole corpus, whose error is not known."""
+    return Estimate(value, math.inf, count)

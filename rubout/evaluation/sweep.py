@@ -18,9 +18,10 @@ from rubout.evaluation import truth
 from rubout.evaluation.draws import continuations, draw, head
 from rubout.evaluation.estimate import Estimate, mean_of, per_action
 from rubout.evaluation.nll import log_likelihoods_at, nll
-from rubout.evaluation.quality import bleu_of
+from rubout.evaluation.quality import bleu_of, texts, words
 from rubout.evaluation.references import uniform
 from rubout.policy import Policy
+from rubout.tape import survivors
 from rubout.task import Task
 from rubout.types import Trajectories
 
@@ -115,13 +116,31 @@ def sweep(
         done: called with the number of temperatures that have their samples.
     """
     log_likelihoods_KB = log_likelihoods_at(policy, test, multipliers)
+    real = words(task.codec, survivors(task.space, test)) if _reads_text(task, test) else []
     points = []
     for place, multiplier in enumerate(multipliers):
         found = {"nll_test": per_action(-log_likelihoods_KB[place], test.num_actions_B)}
-        found |= _of_samples(policy, task, test, num_samples, seed, 1.0 / multiplier)
+        if real:
+            drawn = texts(policy, task, num_samples, seed, 1.0 / multiplier)
+            found |= bleu_of(words(task.codec, drawn), real)
+        else:
+            found |= _of_samples(policy, task, test, num_samples, seed, 1.0 / multiplier)
         points.append(SweepPoint(multiplier, found))
         done(place + 1)
     return points
+
+
+def of_training_data(task: Task, test: Trajectories, num_samples: int) -> list[SweepPoint]:
+    """BLEU and Self-BLEU of real text, which has no temperature: one point, where text is read."""
+    if not _reads_text(task, test):
+        return []
+    real = words(task.codec, survivors(task.space, test))
+    some = survivors(task.space, head(task.split("train"), num_samples))
+    return [SweepPoint(1.0, bleu_of(words(task.codec, some), real))]
+
+
+def _reads_text(task: Task, test: Trajectories) -> bool:
+    return task.oracle() is None and test.prompts is None
 
 
 def _of_samples(
@@ -131,12 +150,10 @@ def _of_samples(
     if oracle is not None:
         drawn = draw(policy, num_samples, seed, temperature=temperature)
         return {"nll_oracle": truth.nll_oracle(oracle, policy.space, drawn)}
-    if test.prompts is not None:
-        asked = head(test, num_samples)
-        drawn = draw(policy, len(asked), seed, asked.prompts, temperature)
-        scores = task.score(drawn, continuations(task, asked))
-        return {name: mean_of(values_B) for name, values_B in scores.items()}
-    return bleu_of(policy, task, test, num_samples, seed, temperature)
+    asked = head(test, num_samples)
+    drawn = draw(policy, len(asked), seed, asked.prompts, temperature)
+    scores = task.score(drawn, continuations(task, asked))
+    return {name: mean_of(values_B) for name, values_B in scores.items()}
 
 
 def summary(points: Sequence[SweepPoint], quality: Axis, diversity: Axis) -> dict[str, Any]:

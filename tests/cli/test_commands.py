@@ -290,8 +290,8 @@ def test_a_run_with_a_backspace_has_figures_on_it(rubout, train):
     assert model["backspace_rate"]["count"] == 50
     assert not any(TITLES.keys() & row.keys() for row in references)
     main, mine = rubout("evaluate", run).out.split("┃ backspaces")
-    (line,) = (line for line in main.splitlines() if "│ model" in line)
-    assert line.count("│") == 4, "more than NLL test and perplexity"
+    lines = [line.split("│")[1].strip() for line in main.splitlines() if line.startswith("│")]
+    assert [line for line in lines if line] == ["NLL test", "perplexity"]
     for title, meaning in (TITLES[name] for name in always):
         assert title in mine
         assert meaning in mine
@@ -301,7 +301,7 @@ def test_a_run_with_a_backspace_has_figures_on_it(rubout, train):
 def test_a_run_without_a_backspace_has_no_figures_on_it(rubout, run):
     value = json.loads(rubout("evaluate", run, "--json", "--num-samples", 50).out)
     assert not any(TITLES.keys() & row.keys() for row in value["rows"])
-    assert "what it is" not in rubout("evaluate", run).out
+    assert "backspaces" not in rubout("evaluate", run).out
 
 
 def test_psi_mle_trains(rubout, train):
@@ -373,3 +373,47 @@ def test_a_learner_of_the_users_own(rubout, text, tmp_path, small):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["learner_options"] == {
         "pace": 0.0
     }
+
+
+def test_a_sweep(rubout, run):
+    words = ("evaluate", run, "--num-samples", 12, "--sweep", "--multipliers", "0.5", "2")
+    ended = rubout(*words)
+    assert ended.code == 0, ended.err
+    assert "3 temperatures" in ended.out  # that of 1 is always there
+    written = json.loads((run / "sweep.json").read_text())
+    assert (written["quality"], written["diversity"]) == ("bleu-5", "self-bleu-5")
+    assert [row["name"] for row in written["rows"]] == ["model", "unigram", "training data"]
+    model = written["rows"][0]
+    assert [point["multiplier"] for point in model["points"]] == [0.5, 1.0, 2.0]
+    assert model["summary"].keys() == {
+        "best bleu-5",
+        "best self-bleu-5",
+        "equal temperature",
+        "area",
+    }
+    assert json.loads(rubout(*words, "--json").out)["sweep"] == written
+    alone = json.loads(rubout(*words, "--json", "--no-references").out)["sweep"]
+    assert alone["rows"] == written["rows"][:1]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--multipliers", "1"], "add --sweep"),
+        (["--sweep", "--multipliers", "0"], "must be positive"),
+        (["--quality", "--num-samples", "10"], "more than 64 sequences"),
+    ],
+)
+def test_a_sweep_that_cannot_be(rubout, run, words, expected):
+    ended = rubout("evaluate", run, *words)
+    assert ended.code == 2
+    assert expected in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_a_baseline_is_paired_with(rubout, run):
+    ended = rubout("evaluate", run, "--baseline", run, "--num-samples", 12)
+    assert "paired by sequence" in ended.out
+    (found,) = json.loads((run / "evaluation.json").read_text())["paired"].values()
+    assert found["nll_test"]["mean"] == 0
+    assert (found["nll_test"]["low"], found["nll_test"]["high"]) == (0, 0)
