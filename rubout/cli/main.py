@@ -15,6 +15,8 @@ COMMANDS = {
     "evaluate": "score a run beside its reference rows",
     "generate": "write sequences a run has learned to type",
     "watch": "see a run type, and rub out, key by key",
+    "score": "BLEU and Self-BLEU of any text against another",
+    "report": "show runs in one HTML file: tables, curves, fronts, samples as typed",
     "doctor": "what is wrong with this machine, and how to mend it",
     "new": "write a plug-in that works, with its test, to change into your own",
 }

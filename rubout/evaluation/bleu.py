@@ -9,91 +9,62 @@ as it comes in the one reference that has it most often; and r the length of the
 closest to |h|, the shorter of two as close. No matches of order k count as 0.1 (method 1); no
 matches of order 1 make the score 0. A corpus scores the mean of its sentences.
 
-The references are gone through once, to keep for each n-gram its largest count; Self-BLEU, where
-the references of a sentence are all the others, keeps also who has it, and the largest of the rest.
+The counting is in `matches`, one pass for all orders.
 
 Both figures depend on how many references there are and on how sentences are split: report both.
 
 Source: Papineni et al. (ACL 2002); Chen and Cherry (WMT 2014), smoothing 1, as in NLTK; Zhu et al.,
-"Texygen" (SIGIR 2018), for Self-BLEU and every reference for every sentence.
+"Texygen" (SIGIR 2018), for Self-BLEU and every reference for every sentence; Efron and Tibshirani,
+"An Introduction to the Bootstrap" (1993), ch. 11, for the jackknife.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import chain
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-Sentence = Sequence[Hashable]
-NGram = tuple[Hashable, ...]
+from rubout.evaluation.estimate import LEVEL, student_t
+from rubout.evaluation.matches import (
+    Booleans,
+    Corpus,
+    Integers,
+    Sentence,
+    between,
+    count_matches,
+    in_others,
+)
+
+Floats = NDArray[np.float64]
 
 ORDERS = (2, 3, 4, 5)
 NO_MATCH = 0.1
 
 
-class Most(NamedTuple):
-    """How often one n-gram comes in one sentence.
-
-    Attributes:
-        largest: count, over sentences.
-        holder: the index of a sentence that has it so often.
-        of_others: the largest count over every sentence but the holder.
-    """
-
-    largest: int
-    holder: int
-    of_others: int
-
-
 @dataclass(frozen=True)
-class References:
-    """All that BLEU asks of the references; where `without` is an index, of all the others.
+class Jackknife:
+    """A figure whose sentences depend on each other, and how well it is known.
 
     Attributes:
-        most: of each n-gram, of every order up to the largest asked for.
-        lengths: how many sentences are of each length.
+        mean: the figure of all sentences.
+        standard_error: from the figures that leave out a group of sentences each.
+        groups: how many.
     """
 
-    most: dict[NGram, Most]
-    lengths: Counter[int]
+    mean: float
+    standard_error: float
+    groups: int
 
-    @classmethod
-    def of(cls, sentences: Sequence[Sentence], max_order: int) -> References:
-        """Go through the sentences, once."""
-        most: dict[NGram, Most] = {}
-        for index, sentence in enumerate(sentences):
-            for ngram, count in Counter(_ngrams(sentence, max_order)).items():
-                known = most.get(ngram)
-                if known is None:
-                    most[ngram] = Most(count, index, 0)
-                elif count > known.largest:
-                    most[ngram] = Most(count, index, known.largest)
-                elif count > known.of_others:
-                    most[ngram] = known._replace(of_others=count)
-        return cls(most, Counter(map(len, sentences)))
-
-    def matches(self, sentence: Sentence, max_order: int, without: int | None) -> list[int]:
-        """How many n-grams match; item k is of order k, and item 0 is not used."""
-        matches = [0] * (max_order + 1)
-        for ngram, count in Counter(_ngrams(sentence, max_order)).items():
-            known = self.most.get(ngram)
-            if known is not None:
-                limit = known.of_others if known.holder == without else known.largest
-                matches[len(ngram)] += min(count, limit)
-        return matches
-
-    def closest_length(self, length: int, without: int | None) -> int:
-        """The length closest to this one, the shorter of two; `without` is of this length."""
-        alone = without is not None and self.lengths[length] == 1
-        return min(
-            (other for other in self.lengths if not (alone and other == length)),
-            key=lambda other: (abs(other - length), other),
-        )
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Student's t, one degree of freedom less than groups; within 0 and 1, as the figure."""
+        half = student_t(self.groups - 1, level) * self.standard_error
+        return max(0.0, self.mean - half), min(1.0, self.mean + half)
 
 
 def sentence_bleu(
@@ -102,6 +73,9 @@ def sentence_bleu(
     orders: Sequence[int] = ORDERS,
 ) -> Tensor:
     """The BLEU of each hypothesis, all the references being those of each.
+
+    Given the references the scores are independent, as far as the hypotheses are: the error of
+    their mean is that of `estimate.mean_of`.
 
     Args:
         hypotheses: tokens, of any kind that can be hashed; an empty one scores 0.
@@ -116,16 +90,20 @@ def sentence_bleu(
         TypeError: where a sentence is not split into tokens.
     """
     _check(hypotheses, references, orders, least=1)
-    known = References.of(references, max(orders))
-    rows = [_scores(sentence, known, orders) for sentence in hypotheses]
-    return torch.tensor(rows, dtype=torch.float64)
+    corpus, size = Corpus.of([*references, *hypotheses]), len(references)
+    matches_SK = count_matches(corpus, max(orders), between(size))
+    lengths_S = corpus.lengths_S
+    of_hypotheses_S = lengths_S[size:]
+    own = np.zeros(len(hypotheses), np.bool_)
+    closest_S = _closest(of_hypotheses_S, np.unique(lengths_S[:size]), own)
+    return torch.from_numpy(_scores(matches_SK[size:], of_hypotheses_S, closest_S, orders))
 
 
 def sentence_self_bleu(sentences: Sequence[Sentence], orders: Sequence[int] = ORDERS) -> Tensor:
     """The BLEU of each sentence, all the others being its references.
 
     A sentence that comes twice is its own reference. The scores are not independent of each
-    other, so that their spread does not give the error of their mean.
+    other, so that their spread does not give the error of their mean: see `jackknife_self_bleu`.
 
     Args:
         sentences: tokens, of any kind that can be hashed; at least two.
@@ -139,9 +117,7 @@ def sentence_self_bleu(sentences: Sequence[Sentence], orders: Sequence[int] = OR
         TypeError: where a sentence is not split into tokens.
     """
     _check(sentences, sentences, orders, least=2)
-    known = References.of(sentences, max(orders))
-    rows = [_scores(sentence, known, orders, index) for index, sentence in enumerate(sentences)]
-    return torch.tensor(rows, dtype=torch.float64)
+    return torch.from_numpy(_self_scores(Corpus.of(sentences), orders))
 
 
 def bleu(
@@ -160,25 +136,83 @@ def self_bleu(sentences: Sequence[Sentence], orders: Sequence[int] = ORDERS) -> 
     return dict(zip(orders, means.tolist(), strict=True))
 
 
+def jackknife_self_bleu(
+    sentences: Sequence[Sentence],
+    orders: Sequence[int] = ORDERS,
+    *,
+    groups: int = 10,
+    seed: int = 0,
+) -> dict[int, Jackknife]:
+    """`self_bleu` with its error: by how much it changes when some of the sentences are missing.
+
+    The sentences are split at random into g groups of equal size, to within one. With theta_j the
+    figure without group j, the variance is (g - 1) / g times the sum of (theta_j - their mean)^2.
+
+    Self-BLEU rises with the number of sentences: every theta_j is that of (g - 1) / g as many, and
+    lies below the figure of all. Only their differences are used, so that the figure itself is
+    not shifted. The error errs on the safe side (Efron and Stein, Annals of Statistics 9, 1981): on
+    300 and 1,000 captions it was 15 to 30 per cent too large, with more groups no less.
+
+    Args:
+        sentences: tokens, of any kind that can be hashed; at least three.
+        orders: the longest n-gram of each score, at least 1.
+        groups: at least 2; no more than there are sentences are used.
+        seed: of the groups.
+
+    Raises:
+        ValueError: for want of sentences, orders or groups.
+        TypeError: where a sentence is not split into tokens.
+    """
+    _check(sentences, sentences, orders, least=3)
+    groups = min(groups, len(sentences))
+    if groups < 2 or len(sentences) - math.ceil(len(sentences) / groups) < 2:
+        raise ValueError(f"{groups} groups of {len(sentences)} sentences leave no two without one")
+    corpus = Corpus.of(sentences)
+    group_S = np.random.default_rng(seed).permutation(np.arange(len(sentences)) % groups)
+    rest = (corpus.where(group_S != group) for group in range(groups))
+    without_GK = np.stack([_self_scores(some, orders).mean(0) for some in rest])
+    errors_K = np.sqrt((groups - 1) * without_GK.var(0))
+    means_K = _self_scores(corpus, orders).mean(0)
+    return {
+        order: Jackknife(mean, error, groups)
+        for order, mean, error in zip(orders, means_K.tolist(), errors_K.tolist(), strict=True)
+    }
+
+
+def _self_scores(corpus: Corpus, orders: Sequence[int]) -> Floats:
+    """What `sentence_self_bleu` returns."""
+    lengths_S = corpus.lengths_S
+    known, inverse_S, counts = np.unique(lengths_S, return_inverse=True, return_counts=True)
+    closest_S = _closest(lengths_S, known, counts[inverse_S] == 1)
+    return _scores(count_matches(corpus, max(orders), in_others), lengths_S, closest_S, orders)
+
+
+def _closest(lengths_S: Integers, known: Integers, is_alone_S: Booleans) -> Integers:
+    """The closest length of a reference, the shorter of two.
+
+    Args:
+        lengths_S: of the hypotheses.
+        known: those of the references, ascending, each once.
+        is_alone_S: whether the hypothesis's own length, which is known, does not count.
+    """
+    far = 2**62 - 1
+    padded = np.concatenate([[-far], known, [far]])
+    place_S = np.searchsorted(known, lengths_S)
+    below_S, above_S = padded[place_S], padded[place_S + 1 + is_alone_S]
+    return np.where(lengths_S - below_S <= above_S - lengths_S, below_S, above_S)
+
+
 def _scores(
-    sentence: Sentence, known: References, orders: Sequence[int], without: int | None = None
-) -> list[float]:
-    matches = known.matches(sentence, max(orders), without)
-    length = len(sentence)
-    if matches[1] == 0:
-        return [0.0] * len(orders)
-    penalty = min(0.0, 1 - known.closest_length(length, without) / length)
-    logs = [
-        math.log((matches[order] or NO_MATCH) / max(1, length - order + 1))
-        for order in range(1, max(orders) + 1)
-    ]
-    return [math.exp(penalty + math.fsum(logs[:order]) / order) for order in orders]
-
-
-def _ngrams(sentence: Sentence, max_order: int) -> Iterator[NGram]:
-    """Of every order up to the largest; a sentence shorter than the order has none."""
-    for order in range(1, max_order + 1):
-        yield from zip(*(sentence[first:] for first in range(order)), strict=False)
+    matches_SK: Integers, lengths_S: Integers, closest_S: Integers, orders: Sequence[int]
+) -> Floats:
+    """From matches, lengths and closest lengths of references, float64 [S, len(orders)]."""
+    counts_SK = np.maximum(1, lengths_S[:, None] - np.arange(matches_SK.shape[1]))
+    logs_SK = np.log(np.where(matches_SK == 0, NO_MATCH, matches_SK) / counts_SK).cumsum(1)
+    wanted = np.array(orders)
+    penalties_S = np.minimum(0, 1 - closest_S / np.maximum(1, lengths_S))
+    scores_SK: Floats = np.exp(penalties_S[:, None] + logs_SK[:, wanted - 1] / wanted)
+    scores_SK[matches_SK[:, 0] == 0] = 0
+    return scores_SK
 
 
 def _check(
@@ -194,5 +228,5 @@ def _check(
         raise ValueError(f"BLEU needs a hypothesis and {least} reference(s) or more, {counts}")
     # Either would be scored without complaint: a line by its letters, and a row of a tensor,
     # whose elements are hashed by identity, as having no matches at all.
-    if any(isinstance(sentence, str | Tensor) for sentence in (*hypotheses, *references)):
+    if any(isinstance(sentence, str | Tensor) for sentence in chain(hypotheses, references)):
         raise TypeError("each sentence must be a sequence of tokens: line.split(), row.tolist()")

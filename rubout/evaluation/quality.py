@@ -12,12 +12,7 @@ import math
 
 from rubout.errors import UserError
 from rubout.evaluation import diversity, embedding, language_model
-from rubout.evaluation.bleu import (
-    ORDERS,
-    jackknife_self_bleu,
-    sentence_bleu,
-    sentence_self_bleu,
-)
+from rubout.evaluation.bleu import ORDERS, jackknife_self_bleu, sentence_bleu
 from rubout.evaluation.draws import draw
 from rubout.evaluation.estimate import Estimate, mean_of
 from rubout.evaluation.features import LanguageModelConfig, features
@@ -51,17 +46,19 @@ def texts(
     return survivors(policy.space, drawn)
 
 
-def bleu_of(samples: Words, real: Words) -> dict[str, Estimate]:
-    """BLEU-2..5 of samples against all real texts, and their Self-BLEU-2..5.
+def bleu_of(samples: Words, real: Words, seed: int = 0) -> dict[str, Estimate]:
+    """BLEU-2..5 of samples against all real texts, and their Self-BLEU-2..5 with jackknife errors.
 
-    The errors of Self-BLEU are those of a mean over sentences, each one's others being given.
+    Raises:
+        UserError: fewer than three samples have words.
     """
-    scores = {"bleu": sentence_bleu(samples, real), "self-bleu": sentence_self_bleu(samples)}
-    return {
-        f"{name}-{order}": mean_of(scores_BN[:, place])
-        for name, scores_BN in scores.items()
-        for place, order in enumerate(ORDERS)
-    }
+    if len(samples) < 3:
+        raise UserError(f"Self-BLEU and its error need three texts or more, not {len(samples)}")
+    scores_BN = sentence_bleu(samples, real)
+    found = {f"bleu-{order}": mean_of(scores_BN[:, place]) for place, order in enumerate(ORDERS)}
+    for order, known in jackknife_self_bleu(samples, ORDERS, seed=seed).items():
+        found[f"self-bleu-{order}"] = Estimate(known.mean, known.standard_error, len(samples))
+    return found
 
 
 class Yardstick:
@@ -117,10 +114,7 @@ class Yardstick:
         """
         task, seed = self._task, self._seed
         read = words(task.codec, samples)
-        found = bleu_of(read, self._test_words)
-        for order, known in jackknife_self_bleu(read, ORDERS, seed=seed).items():
-            name = f"self-bleu-{order}"
-            found[name] = Estimate(known.mean, known.standard_error, len(read))
+        found = bleu_of(read, self._test_words, seed)
         for name, value in diversity.diversity(read, self._test_words, self._train_words).items():
             found[name] = value if isinstance(value, Estimate) else _plain(value, len(read))
         found["lm-score"] = language_model.lm_score(self._scorer, samples)
