@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 
-from benchmarks import chart
 from benchmarks.common import interval, machine, options_of, paired, print_table, train_all
 from rubout.cli.train import read_options
 from rubout.evaluation.draws import head
 from rubout.evaluation.evaluate import figures
 from rubout.evaluation.references import uniform, unigram
+from rubout.report import chart
 from rubout.training import setup
 from rubout.training.run_folder import RunFolder
 

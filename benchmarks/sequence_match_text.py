@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from benchmarks import chart
 from benchmarks.common import interval, machine, options_of, paired, print_table, train_all
 from rubout.cli.show import trained_policy
 from rubout.evaluation.draws import draw
 from rubout.evaluation.trace import logs, pieces, plain
+from rubout.report import chart
 from rubout.training.run_folder import RunFolder
 
 SLIPS = ["--env.backspace", "--learner.noise.rate", "0.01", "--learner.noise.kind", "plausible"]

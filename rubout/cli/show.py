@@ -165,18 +165,18 @@ def unknown(codec: Codec) -> tuple[int, ...]:
 
 def next_commands(folder: RunFolder, config: TrainConfig, task: Task) -> None:
     """What to type now."""
-    program, path = _program(), shlex.quote(_short(folder.path))
+    typed, path = program(), shlex.quote(_short(folder.path))
     prompts = task.split("test").prompts
     prompt = ""
     if prompts is not None:
         prompt = f" --prompt {shlex.quote(task.codec.decode(prompts.lists()[0]))}"
-    watch = f"  {program} watch {path}{prompt}\n" if folder.space().backspace else ""
+    watch = f"  {typed} watch {path}{prompt}\n" if folder.space().backspace else ""
     print(
         f"\nnext:\n"
-        f"  {program} generate {path} --num 100{prompt}\n"
+        f"  {typed} generate {path} --num 100{prompt}\n"
         f"{watch}"
-        f"  {program} evaluate {path} --num-samples 10000 --sweep\n"
-        f"  {program} report {path} --out report.html\n"
+        f"  {typed} evaluate {path} --num-samples 10000 --sweep\n"
+        f"  {typed} report {path} --out report.html\n"
         f"  {resume_command(folder)} --updates {2 * config.updates}"
     )
     if importlib.util.find_spec("tensorboard") is not None:
@@ -185,15 +185,15 @@ def next_commands(folder: RunFolder, config: TrainConfig, task: Task) -> None:
 
 def next_report(folder: RunFolder) -> None:
     """What to type to see it all."""
-    print(f"\nnext:\n  {_program()} report {shlex.quote(_short(folder.path))} --out report.html")
+    print(f"\nnext:\n  {program()} report {shlex.quote(_short(folder.path))} --out report.html")
 
 
 def resume_command(folder: RunFolder) -> str:
     """What to type to go on with a run."""
-    return f"{_program()} train --out {shlex.quote(_short(folder.path))} --resume"
+    return f"{program()} train --out {shlex.quote(_short(folder.path))} --resume"
 
 
-def _program() -> str:
+def program() -> str:
     """How this program was started, so that it can be started so again."""
     started = Path(sys.argv[0])
     if started.name != "rubout":

@@ -1,0 +1,1 @@
+"""One HTML file that shows runs to people: tables, curves, fronts and samples as typed."""
