@@ -12,6 +12,7 @@ from rubout.errors import UserError, nearest
 
 COMMANDS = {
     "train": "train a policy",
+    "tune": "search the options of train; the best trial becomes a run",
     "evaluate": "score a run beside its reference rows",
     "generate": "write sequences a run has learned to type",
     "watch": "see a run type, and rub out, key by key",

@@ -1,0 +1,1 @@
+"""Searching options with Ray Tune: trials are ordinary runs."""
