@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import subprocess
@@ -11,19 +10,15 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import mean, stdev
 
 import torch
 
-_T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}  # Student's t, two-sided, by degrees of freedom
+from rubout.evaluation.estimate import over_seeds
 
 
 def interval(values: Sequence[float]) -> str:
     """Mean and half width of the 95% interval over seeds."""
-    if len(values) < 2:
-        return f"{values[0]:.3f}"
-    half = _T_95[len(values) - 1] * stdev(values) / math.sqrt(len(values))
-    return f"{mean(values):.3f} ± {half:.3f}"
+    return str(over_seeds(values))
 
 
 def paired(ones: Sequence[float], others: Sequence[float]) -> str:
