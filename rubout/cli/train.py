@@ -16,7 +16,7 @@ from rubout.cli.progress import Progress
 from rubout.errors import UserError
 from rubout.layout import check_layout
 from rubout.options import from_dict, to_dict
-from rubout.rollout.environment import has_ray, is_remote, prepare
+from rubout.rollout.environment import has_ray, is_remote, lasting, prepare
 from rubout.rollout.source import Losses
 from rubout.training import checkpoint, resources, setup
 from rubout.training.checkpoint import RunState
@@ -29,7 +29,7 @@ _PARTS = ("learner", "task", "policy", "reward")
 def run(argv: list[str]) -> int:
     """See the module."""
     options, config = read_options(argv)
-    path = options.out.resolve()
+    path = lasting(options.out)
     folder = RunFolder.existing(path) if options.resume else None
     if folder is None:
         RunFolder.check_vacant(path)  # says what is wrong before anything takes time
@@ -37,14 +37,20 @@ def run(argv: list[str]) -> int:
         checkpoint.verify(checkpoint.last(folder.checkpoints))
     device = setup.torch_device(config.device)
     resources.check_machine(config)
+    joins = is_remote(config.address)
+    if joins:  # takes a second, and tells at once what the cluster cannot hold
+        _join_cluster(config)
     task = setup.build_task(config)
     if folder is not None and task.codec.fingerprint != folder.codec().fingerprint:
         raise UserError(f"the task's data have changed: not the vocabulary {folder.path} learned")
     other = None if options.baseline is None else show.baseline(options.baseline, task)
     resumed = folder is not None and bool(checkpoint.checkpoints(folder.checkpoints))
-    # A resumed run has its weights; the run it once began with may be gone.
-    setup.check(dataclasses.replace(config, init=None) if resumed else config, task)
-    _join_cluster(config)
+    # A resumed run has its weights; the run it once began with may be gone. And GPUs of rollout
+    # workers may be on other machines.
+    built = dataclasses.replace(config, init=None if resumed else config.init, rollout_gpus=0.0)
+    setup.check(built, task)
+    if not joins:
+        _join_cluster(config)
     if folder is None:
         folder = RunFolder.fresh(path)
         folder.write_vocabulary(task.codec, setup.action_space(config, task))
@@ -92,16 +98,10 @@ def _join_cluster(config: TrainConfig) -> None:
     prepare(config.address)
     where = "joining the Ray cluster" if is_remote(config.address) else "starting Ray here"
     print(f"{where} ...", flush=True)
-    if config.learner_workers:
-        from rubout.training.ray_train import join
+    from rubout.rollout.cluster import connect, machines
 
-        join(config)
-    else:
-        from rubout.rollout.cluster import check_fits, connect
-
-        workers = config.rollout_workers
-        connect(config.address)
-        check_fits(workers * config.threads, workers * config.rollout_gpus)
+    connect(config.address)
+    resources.check_fits(config, machines())
 
 
 def read_options(argv: list[str]) -> tuple[Any, TrainConfig]:
@@ -155,7 +155,7 @@ def _saved_config(argv: list[str]) -> TrainConfig | None:
     out = peek(argv, "--out")
     if out is None:
         raise UserError("--resume needs --out RUN")
-    return RunFolder.existing(Path(out)).config()
+    return RunFolder.existing(lasting(Path(out))).config()
 
 
 def _options_class(configs: dict[str, Any], file: str | None) -> type:

@@ -17,7 +17,7 @@ def connect(address: str | None = None) -> None:
     listens beyond loopback even so: the token is what keeps others out.
 
     Raises:
-        UserError: nothing answers at the address.
+        UserError: nothing answers at the address, or what answers does not let us in.
     """
     if ray.is_initialized():
         return
@@ -26,7 +26,10 @@ def connect(address: str | None = None) -> None:
         problem = unanswered(where)  # Ray itself retries for ten minutes where nothing listens
         if problem:
             raise UserError(f"no Ray cluster answers at {where}: {problem}")
-        ray.init(address=where, log_to_driver=True)
+        try:
+            ray.init(address=where, log_to_driver=True)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(_refused(where, error)) from error
         return
     ray.init(
         address="local",
@@ -35,6 +38,11 @@ def connect(address: str | None = None) -> None:
         log_to_driver=False,
         logging_level="ERROR",
     )
+
+
+def machines() -> list[dict[str, float]]:
+    """CPUs, GPUs and whatever else each living machine of the cluster has, idle."""
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
 def check_fits(cpus: float, gpus: float) -> None:
@@ -49,3 +57,13 @@ def check_fits(cpus: float, gpus: float) -> None:
             raise UserError(
                 f"the run needs {demand:g} {kind}s and the cluster has {supply.get(kind, 0.0):g}"
             )
+
+
+def _refused(where: str, error: Exception) -> str:
+    """Ray says that it could not connect, and to the log alone that the token was wrong."""
+    reason = str(error).strip().partition("\n")[0]
+    if isinstance(error, ConnectionError):
+        reason += (
+            "; it may have another token: see RAY_AUTH_MODE, RAY_AUTH_TOKEN, ~/.ray/auth_token"
+        )
+    return f"the Ray cluster at {where} cannot be joined: {reason}"

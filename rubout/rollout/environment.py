@@ -10,11 +10,43 @@ import socket
 import sys
 from pathlib import Path
 
+from rubout.errors import UserError
+
 
 def is_remote(address: str | None) -> bool:
     """Whether a run joins a cluster, at `address` or `$RAY_ADDRESS`, instead of starting one."""
     address = address or os.environ.get("RAY_ADDRESS")
     return bool(address) and address != "local"
+
+
+def in_job() -> bool:
+    """Whether this process was started by `ray job submit`."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def lasting(path: Path, flag: str = "--out") -> Path:
+    """Where something is to be written, absolute.
+
+    A submitted job begins in a copy of what was submitted, which Ray deletes. And what is written
+    is renamed when it is whole, which takes a file system.
+
+    Args:
+        path: as the user gave it.
+        flag: the option it was given with.
+
+    Raises:
+        UserError: it is an URL, or relative in a submitted job.
+    """
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
+        raise UserError(
+            f"{flag} {path} is an URL: give a folder; on a cluster, one that all machines mount"
+        )
+    if in_job() and not path.is_absolute():
+        raise UserError(
+            f"{flag} {path} is relative: a submitted job runs in a folder that Ray deletes; give "
+            f"an absolute path, on storage that outlives the cluster"
+        )
+    return path.resolve()
 
 
 def unanswered(address: str, timeout_s: float = 5.0) -> str | None:
