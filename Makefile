@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUNS ?= runs
 
-.PHONY: run test test-fast check format clean
+.PHONY: run test test-fast chaos check format clean
 
 # A short baseline by maximum likelihood, then SequenceMatch with a backspace, and both side by side.
 run: $(INSTALLED)
@@ -26,6 +26,10 @@ test: $(INSTALLED)
 
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not ray and not slow"
+
+# Faults: actors, learners, nodes, memory and disks are taken away. Ten minutes; one needs root.
+chaos: $(INSTALLED)
+	$(BIN)/python -m pytest --chaos tests/chaos
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

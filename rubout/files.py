@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+
+from rubout.errors import UserError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def room_for(path: Path, advice: str) -> Iterator[None]:
+    """Where the disk is full while the block writes `path`, say so in a line instead of a trace.
+
+    Args:
+        path: file or folder to name.
+        advice: what to do, after "make room there".
+
+    Raises:
+        UserError: the disk is full, or the user may write no more (quota, file size).
+    """
+    try:
+        yield
+    except Exception as error:
+        code = _system_code(error)
+        if code not in _FULL:
+            raise
+        raise UserError(
+            f"{path} cannot be written: {os.strerror(code)}: make room there; {advice}"
+        ) from error
+
+
+def _system_code(error: BaseException | None) -> int | None:
+    """The system's number of the first error that has one, from the newest to its origin."""
+    while error is not None:
+        # Libraries hide it in a message of their own, or under an error that they raise later.
+        found = re.search(r"(?:Errno|os error) (\d+)", str(error))
+        if found:
+            return int(found[1])
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @contextmanager

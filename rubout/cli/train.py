@@ -45,10 +45,8 @@ def run(argv: list[str]) -> int:
         raise UserError(f"the task's data have changed: not the vocabulary {folder.path} learned")
     other = None if options.baseline is None else show.baseline(options.baseline, task)
     resumed = folder is not None and bool(checkpoint.checkpoints(folder.checkpoints))
-    # A resumed run has its weights; the run it once began with may be gone. And GPUs of rollout
-    # workers may be on other machines.
-    built = dataclasses.replace(config, init=None if resumed else config.init, rollout_gpus=0.0)
-    setup.check(built, task)
+    # A resumed run has its weights; the run it once began with may be gone.
+    setup.check(dataclasses.replace(config, init=None) if resumed else config, task)
     if not joins:
         _join_cluster(config)
     if folder is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import tyro
 from rich.table import Table
 
@@ -72,7 +73,8 @@ def run(argv: list[str]) -> int:
     config = trials_options.check(search)
     config = dataclasses.replace(config, address=options.address)
     if not is_remote(options.address):
-        Demand.of(config).fits({"CPU": num_cpus(), "GPU": _gpus()})
+        here = {"CPU": float(num_cpus()), "GPU": float(torch.cuda.device_count())}
+        Demand.of(config).fits([here], "this machine")
     check_layout()
     if not has_ray():
         raise UserError("ray is not installed: pip install 'ray[default,train,tune]'")
@@ -208,12 +210,6 @@ def _check_folder(out: Path, asked: Mapping[str, Any], *, resume: bool) -> None:
             raise UserError(
                 f"--resume cannot change {name} {before.get(name)} to {value}: another search"
             )
-
-
-def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
 
 
 class _Lines:

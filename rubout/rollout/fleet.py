@@ -4,68 +4,76 @@ A request is split into parts of a fixed size, and each part carries its seed an
 weights it is to be answered under. So the answer does not depend on which actor gives it, nor on
 how often it was lost and asked for again: with Ray or in one process, the rollouts are the same.
 Nothing is ever thrown away for being late.
+
+Weights and rollouts travel through Ray's object store, in host memory.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, WorkerCrashedError
-from ray.util.placement_group import placement_group, remove_placement_group
+import torch
+from ray.exceptions import (
+    GetTimeoutError,
+    NodeDiedError,
+    ObjectLostError,
+    ObjectStoreFullError,
+    OutOfDiskError,
+    OutOfMemoryError,
+    RayActorError,
+    WorkerCrashedError,
+)
+from ray.util.placement_group import (
+    get_current_placement_group,
+    placement_group,
+    remove_placement_group,
+)
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch import nn
 
 from rubout.errors import UserError
+from rubout.rollout.members import FIRST_PAUSE_S, Answer, Doors, Member, Part
 from rubout.rollout.sampler import Request
 from rubout.rollout.source import Losses, RolloutSpec
 from rubout.rollout.wire import pack_weights, unpack
 from rubout.rollout.worker import RolloutWorker
 from rubout.types import Trajectories
 
-_IN_FLIGHT = 2  # per actor: the next request waits at its door while it works
-_LOST = (RayActorError, OutOfMemoryError, WorkerCrashedError, GetTimeoutError)
-_START_TIMEOUT_S = 120.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
+_LOST = (
+    RayActorError,
+    OutOfMemoryError,  # not one of RayActorError
+    WorkerCrashedError,
+    NodeDiedError,
+    ObjectLostError,  # an answer whose node died before it was fetched
+    GetTimeoutError,
+)
+_START_TIMEOUT_S, _START_TIMEOUT_PER_WORKER_S = 120.0, 2.0
+_LONGEST_PAUSE_S = 5.0
 _GIVE_UP_S = 300.0
-
-
-@dataclass
-class _Part:
-    update: int
-    index: int
-    request: Request
-    version: int
-    weights: Any
-    tries: int = 0
-
-
-@dataclass
-class _Member:
-    """An actor and what it is doing."""
-
-    actor: Any
-    parts: dict[Any, _Part]
-    ping: Any = None  # set while it is not known to be well
-    pause_s: float = _FIRST_PAUSE_S
-    not_before: float = 0.0  # monotonic time of the next ping, 0 while none is to be sent
-    unwell_since: float = 0.0  # monotonic time, 0 while it is well
+_RESUME = "--resume goes on from the last checkpoint"
 
 
 class Fleet:
     """See the module.
 
+    The actors' resources are reserved together, or not at all. Within a Tune trial they are those
+    of the trial's own placement group, with a bundle for each actor; a learner worker has no group.
+
     Args:
         spec: what each actor runs.
         num_workers: actors.
-        cpus: CPUs an actor reserves.
-        gpus: GPUs (or a fraction) an actor reserves.
+        cpus, gpus: what an actor reserves; a fraction of a GPU will do.
         request_timeout_s: an actor that works on a part for longer is ended and replaced.
         max_tries: how often one part is tried before the run gives up.
+        worker: made from `spec` in an actor; has `ping` and `sample` as `RolloutWorker` does.
+
+    Raises:
+        UserError: the resources are not to be had, or the actors do not come up.
     """
 
     def __init__(
@@ -76,121 +84,163 @@ class Fleet:
         gpus: float = 0.0,
         request_timeout_s: float = 600.0,
         max_tries: int = 5,
+        worker: type = RolloutWorker,
     ) -> None:
-        self.losses = Losses()
-        self._spec, self._max_tries = spec, max_tries
-        self._request_timeout_s = request_timeout_s
-        self._queue: deque[_Part] = deque()
-        self._results: dict[int, list[Trajectories | None]] = {}
+        self.losses, self._spec = Losses(), spec
+        self._request_timeout_s, self._max_tries = request_timeout_s, max_tries
+        self._queue: deque[Part] = deque()
+        self._answers: dict[int, Answer] = {}
         self._version, self._weights = -1, None
-        self._group = _reserve(num_workers, cpus, gpus)
-        actor_class = ray.remote(RolloutWorker).options(
+        strategy, self._reserved = _place(num_workers, cpus, gpus)
+        actor_class = ray.remote(worker).options(
             num_cpus=cpus,
             num_gpus=gpus,
             max_restarts=-1,
             max_task_retries=0,
-            scheduling_strategy=PlacementGroupSchedulingStrategy(self._group),
+            scheduling_strategy=strategy,
         )
-        self._members = [_Member(actor_class.remote(spec), {}) for _ in range(num_workers)]
-        ray.get([member.actor.ping.remote() for member in self._members], timeout=_START_TIMEOUT_S)
+        self._members = [Member(actor_class.remote(spec)) for _ in range(num_workers)]
+        self._unwell: dict[Member, None] = {}
+        self._asked: dict[Any, Member] = {}  # who is to answer each reference that is waited for
+        self._wait_until_up()
+        self._doors = Doors(self._members)
 
     def publish(self, version: int, modules: Mapping[str, nn.Module]) -> None:
-        """See `RolloutSource.publish`: one copy in the store, fetched once per node."""
-        self._version, self._weights = version, ray.put(pack_weights(modules))
+        """See `RolloutSource.publish`: one copy in the store, fetched once per node.
+
+        The one before leaves the store with the last part that is to be answered under it.
+        """
+        with _room():
+            self._version, self._weights = version, ray.put(pack_weights(modules))
 
     def request(self, update: int, request: Request) -> None:
         """See `RolloutSource.request`."""
         parts = request.split(self._spec.batch)
-        self._results[update] = [None] * len(parts)
+        self._answers[update] = Answer([None] * len(parts), len(parts))
         for index, part in enumerate(parts):
-            self._queue.append(_Part(update, index, part, self._version, self._weights))
+            self._queue.append(Part(update, index, part, self._version, self._weights))
         self._hand_out()
 
     def collect(self, update: int) -> Trajectories:
         """See `RolloutSource.collect`."""
-        while any(part is None for part in self._results[update]):
+        while self._answers[update].missing:
             self._hand_out()
             self._take_in()
-        return Trajectories.cat([part for part in self._results.pop(update) if part is not None])
+        parts = self._answers.pop(update).parts
+        return Trajectories.cat([part for part in parts if part is not None])
 
     def restore(self, update: int, rollouts: Trajectories) -> None:
         """See `RolloutSource.restore`."""
-        self._results[update] = [rollouts]
+        self._answers[update] = Answer([rollouts], missing=0)
 
     def close(self) -> None:
-        """End the actors and give their resources back."""
+        """End the actors and give back what was reserved."""
         for member in self._members:
             ray.kill(member.actor)
-        remove_placement_group(self._group)
+        if self._reserved is not None:
+            remove_placement_group(self._reserved)
+
+    def _wait_until_up(self) -> None:
+        timeout = _START_TIMEOUT_S + _START_TIMEOUT_PER_WORKER_S * len(self._members)
+        pings = [member.actor.ping.remote() for member in self._members]
+        try:
+            ray.get(pings, timeout=timeout)
+        except GetTimeoutError as error:
+            up, _ = ray.wait(pings, num_returns=len(pings), timeout=0)
+            self.close()
+            raise UserError(
+                f"{len(up)} of {len(pings)} rollout workers came up within {timeout:.0f} s"
+            ) from error
 
     def _hand_out(self) -> None:
         """Oldest first, to the actor that has least to do."""
         while self._queue:
-            well = [m for m in self._members if m.ping is None and len(m.parts) < _IN_FLIGHT]
-            if not well:
+            member = self._doors.least()
+            if member is None:
                 return
-            member = min(well, key=lambda m: len(m.parts))
             part = self._queue.popleft()
             reference = member.actor.sample.remote(part.request, part.version, [part.weights])
             member.parts[reference] = part
+            self._asked[reference] = member
+            self._doors.place(member)
 
     def _take_in(self) -> None:
         """Wait until something comes back: a part, its loss, or an actor that stands again."""
         self._ask_the_unwell()
-        paused = [member.not_before for member in self._members if member.not_before]
-        waiting: list[Any] = [reference for member in self._members for reference in member.parts]
-        waiting += [m.ping for m in self._members if m.ping is not None and not m.not_before]
-        timeout = self._request_timeout_s
-        if paused:
-            timeout = max(min(paused) - time.monotonic(), 0.0)
-        if not waiting:
+        timeout, paused = self._patience()
+        if not self._asked:
             time.sleep(timeout)
             return
-        done, _ = ray.wait(waiting, num_returns=1, timeout=timeout)
-        if not done and not paused:
-            self._end_the_hung()
-        for member in self._members:
-            for reference in done:
-                if reference in member.parts:
-                    self._receive(member, reference)
-                elif reference == member.ping:
-                    self._greet(member)
+        waiting = list(self._asked)
+        if not ray.wait(waiting, num_returns=1, timeout=timeout)[0]:
+            if not paused:
+                self._end_the_hung()
+            return
+        # All that is there, so that many actors cost one look at their references and not many.
+        for reference in ray.wait(waiting, num_returns=len(waiting), timeout=0)[0]:
+            member = self._asked.pop(reference)
+            if reference in member.parts:
+                self._receive(member, reference)
+            else:
+                self._greet(member)
 
-    def _receive(self, member: _Member, reference: Any) -> None:
+    def _patience(self) -> tuple[float, bool]:
+        """How long to wait for something to come back, in seconds; whether a pause ends it."""
+        now = time.monotonic()
+        pauses = [member.not_before for member in self._unwell if member.not_before]
+        if pauses:
+            return max(min(pauses) - now, 0.0), True
+        if len(self._unwell) == len(self._members):
+            newest = max(member.unwell_since for member in self._unwell)
+            return max(newest + _GIVE_UP_S - now, 0.1), True
+        return self._request_timeout_s, False
+
+    def _receive(self, member: Member, reference: Any) -> None:
         part = member.parts.pop(reference)
+        answer = self._answers[part.update]
         try:
-            self._results[part.update][part.index] = unpack(ray.get(reference))
+            with _room():
+                answer.parts[part.index] = unpack(ray.get(reference))
+            answer.missing -= 1
         except _LOST as error:
             self._lose(member, part, error)
+        self._doors.place(member)
 
-    def _lose(self, member: _Member, part: _Part, error: Exception) -> None:
+    def _lose(self, member: Member, part: Part, error: Exception) -> None:
         """Ask for the same part again, with the same seed; the actor restarts by itself."""
         part.tries += 1
         self.losses.requests += 1
         reason = type(error).__name__
         self.losses.reasons[reason] = self.losses.reasons.get(reason, 0) + 1
         if part.tries >= self._max_tries:
-            raise RuntimeError(
+            # Ray does not always say that it was memory: an actor that it ended is "unavailable".
+            raise UserError(
                 f"a rollout request was lost {part.tries} times, last by {reason}: "
-                f"{str(error).splitlines()[0]}"
+                f"{str(error).splitlines()[0]} ({_RESUME}, with fewer --rollout-workers if memory "
+                f"was short)"
             ) from error
         self._queue.appendleft(part)
-        if member.ping is None:
+        if not member.unwell_since:
             self.losses.restarts += 1
-            member.ping = member.actor.ping.remote()
             member.unwell_since = time.monotonic()
+            self._unwell[member] = None
+            self._ping(member)
+
+    def _ping(self, member: Member) -> None:
+        member.not_before, member.ping = 0.0, member.actor.ping.remote()
+        self._asked[member.ping] = member
 
     def _ask_the_unwell(self) -> None:
         """Ping again those whose pause is over."""
         now = time.monotonic()
-        for member in self._members:
+        for member in self._unwell:
             if member.not_before and now >= member.not_before:
-                member.not_before = 0.0
-                member.ping = member.actor.ping.remote()
-        if all(m.unwell_since and now - m.unwell_since > _GIVE_UP_S for m in self._members):
-            raise RuntimeError(f"no rollout worker came back within {_GIVE_UP_S:.0f} s")
+                self._ping(member)
+        gone = [member for member in self._unwell if now - member.unwell_since > _GIVE_UP_S]
+        if len(gone) == len(self._members):
+            raise UserError(f"no rollout worker came back within {_GIVE_UP_S:.0f} s ({_RESUME})")
 
-    def _greet(self, member: _Member) -> None:
+    def _greet(self, member: Member) -> None:
         """A ping came back: the actor stands, or is asked again after a pause."""
         try:
             ray.get(member.ping)
@@ -198,7 +248,9 @@ class Fleet:
             member.not_before = time.monotonic() + member.pause_s
             member.pause_s = min(2 * member.pause_s, _LONGEST_PAUSE_S)
             return
-        member.ping, member.pause_s, member.unwell_since = None, _FIRST_PAUSE_S, 0.0
+        member.ping, member.pause_s, member.unwell_since = None, FIRST_PAUSE_S, 0.0
+        del self._unwell[member]
+        self._doors.place(member)
 
     def _end_the_hung(self) -> None:
         """Nothing came back for too long: end what is at work; its parts come back as lost."""
@@ -207,9 +259,32 @@ class Fleet:
                 ray.kill(member.actor, no_restart=False)
 
 
+@contextmanager
+def _room() -> Iterator[None]:
+    """Say in a line that neither Ray's object store nor the disk it spills to has room."""
+    try:
+        yield
+    except (ObjectStoreFullError, OutOfDiskError) as error:
+        raise UserError(
+            f"Ray's object store is full, and so is the disk it spills to: make room on the disk "
+            f"of Ray's --temp-dir, or give the cluster more --object-store-memory ({_RESUME})"
+        ) from error
+
+
+def _place(num_workers: int, cpus: float, gpus: float) -> tuple[Any, Any]:
+    """Where the actors go, and the group that was reserved for that, or None."""
+    if torch.distributed.is_initialized():
+        # A learner worker: its own group is full. One that it made would outlive it until the job
+        # ends, and keep out the worker that takes its place; mere actors end with it.
+        return "DEFAULT", None
+    trial = get_current_placement_group()
+    reserved = _reserve(num_workers, cpus, gpus) if trial is None else None
+    return PlacementGroupSchedulingStrategy(trial or reserved), reserved
+
+
 def _reserve(num_workers: int, cpus: float, gpus: float) -> Any:
     """All actors' resources or none."""
-    bundle = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
+    bundle = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
     group = placement_group([bundle] * num_workers, strategy="PACK")
     try:
         ray.get(group.ready(), timeout=_START_TIMEOUT_S)

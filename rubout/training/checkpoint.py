@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rubout.errors import UserError
-from rubout.files import sha256
+from rubout.files import room_for, sha256
 from rubout.learner import Learner
 from rubout.rollout.wire import pack, unpack
 from rubout.types import Trajectories
@@ -74,31 +74,50 @@ def save(
 
     Returns:
         the checkpoint's folder.
+
+    Raises:
+        UserError: the disk is full; the checkpoints before are as they were.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    final = folder / f"step-{state.update:08d}"
-    temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
-    try:
-        for name, module in learner.modules().items():
-            tensors = {key: value.contiguous() for key, value in module.state_dict().items()}
-            save_file(tensors, temporary / f"{name}.safetensors")
-        optimizers = {name: item.state_dict() for name, item in learner.optimizers().items()}
-        torch.save(optimizers, temporary / "optimizers.pt")
-        ahead = {str(update): rollouts for update, rollouts in pending.items()}
-        _write_logs(temporary / "rollouts.npz", ahead, num_actions)
-        _write_logs(temporary / "memory.npz", memory, num_actions)
-        (temporary / "state.json").write_text(json.dumps(vars_of(state), indent=2))
-        manifest = {path.name: sha256(path) for path in sorted(temporary.iterdir())}
-        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2))
-        if final.exists():  # moved away whole, so that at no moment there is half of one
-            final.replace(temporary.with_name(f"{temporary.name}-old"))
-        temporary.replace(final)
-        shutil.rmtree(temporary.with_name(f"{temporary.name}-old"), ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    before = checkpoints(folder)
+    start = before[-1].name if before else "the beginning"
+    with room_for(folder, f"--resume goes on from {start}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f"{_UNFINISHED}*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        final = folder / f"step-{state.update:08d}"
+        temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
+        try:
+            _write(temporary, state, learner, pending, memory, num_actions)
+            if final.exists():  # moved away whole, so that at no moment there is half of one
+                final.replace(temporary.with_name(f"{temporary.name}-old"))
+            temporary.replace(final)
+            shutil.rmtree(temporary.with_name(f"{temporary.name}-old"), ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return final
+
+
+def _write(
+    folder: Path,
+    state: RunState,
+    learner: Learner,
+    pending: Mapping[int, Trajectories],
+    memory: Mapping[str, Trajectories],
+    num_actions: int,
+) -> None:
+    """Fill a checkpoint's folder, the manifest last."""
+    for name, module in learner.modules().items():
+        tensors = {key: value.contiguous() for key, value in module.state_dict().items()}
+        save_file(tensors, folder / f"{name}.safetensors")
+    optimizers = {name: item.state_dict() for name, item in learner.optimizers().items()}
+    with (folder / "optimizers.pt").open("wb") as file:  # given a path, torch hides what went wrong
+        torch.save(optimizers, file)
+    ahead = {str(update): rollouts for update, rollouts in pending.items()}
+    _write_logs(folder / "rollouts.npz", ahead, num_actions)
+    _write_logs(folder / "memory.npz", memory, num_actions)
+    (folder / "state.json").write_text(json.dumps(vars_of(state), indent=2))
+    manifest = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
 
 
 def vars_of(state: RunState) -> dict[str, Any]:
@@ -187,7 +206,14 @@ def load(checkpoint: Path, learner: Learner, fingerprint: str) -> RunState:
         load_module(checkpoint, name, module, fingerprint)
     optimizers = torch.load(checkpoint / "optimizers.pt", weights_only=True, map_location="cpu")
     for name, optimizer in learner.optimizers().items():
+        # What the run is told to do stays; a trial may go on from another's checkpoint.
+        own = [
+            {key: value for key, value in group.items() if key != "params"}
+            for group in optimizer.param_groups
+        ]
         optimizer.load_state_dict(optimizers[name])
+        for group, options in zip(optimizer.param_groups, own, strict=True):
+            group.update(options)
     learner.load_state(state.learner)
     return state
 

@@ -38,15 +38,37 @@ def check_fits(
     Raises:
         UserError: they could not: demand and supply.
     """
-    free = [dict(machine) for machine in machines]
-    supply = {kind: sum(machine.get(kind, 0.0) for machine in free) for kind in ("CPU", "GPU")}
-    # Those that need a GPU first: they have fewer machines to choose from.
-    bundles = sorted(demand(config, supply["GPU"]), key=lambda bundle: -bundle["GPU"])
+    machines = list(machines)
     who = (
         f"{config.rollout_workers} rollout and {config.learner_workers} learner workers of "
         f"{config.threads} thread(s)"
     )
-    for kind, held in supply.items():
+    gpus = sum(machine.get("GPU", 0.0) for machine in machines)
+    place(demand(config, gpus), machines, who, where)
+
+
+def place(
+    bundles: Iterable[Mapping[str, float]],
+    machines: Iterable[Mapping[str, float]],
+    who: str,
+    where: str,
+) -> None:
+    """Whether machines, idle, could hold some processes, each of them on one machine.
+
+    Args:
+        bundles: CPUs and GPUs of each process.
+        machines: CPUs and GPUs of each machine.
+        who: the processes are, for the message.
+        where: the machines are, for the message.
+
+    Raises:
+        UserError: they could not: demand and supply.
+    """
+    free = [dict(machine) for machine in machines]
+    # Those that need a GPU first: they have fewer machines to choose from.
+    bundles = sorted(bundles, key=lambda bundle: -bundle["GPU"])
+    for kind in ("CPU", "GPU"):
+        held = sum(machine.get(kind, 0.0) for machine in free)
         needed = sum(bundle[kind] for bundle in bundles)
         if needed > held:
             raise UserError(

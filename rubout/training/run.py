@@ -17,7 +17,7 @@ from rubout.errors import UserError
 from rubout.evaluation.draws import draw, head, sample_records
 from rubout.evaluation.nll import nll
 from rubout.evaluation.truth import nll_oracle
-from rubout.files import replacing
+from rubout.files import replacing, room_for
 from rubout.learner import Learner
 from rubout.noise import inject
 from rubout.rollout.draw import seed_of, uniforms
@@ -29,7 +29,7 @@ from rubout.training.checkpoint import RunState
 from rubout.training.config import TrainConfig
 from rubout.training.data import Batches
 from rubout.training.gather import gather
-from rubout.training.run_folder import RunFolder
+from rubout.training.run_folder import RESUME, RunFolder
 from rubout.types import Sequences, Trajectories
 
 Record = dict[str, Any]
@@ -281,7 +281,9 @@ class Run:
 
     def _write_samples(self, update: int, drawn: Trajectories) -> None:
         records = sample_records(self.learner.policy, self.task.codec, drawn)
-        self.folder.samples.mkdir(exist_ok=True)
-        with replacing(self.folder.samples / f"update-{update:08d}.jsonl") as temporary:
-            lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
-            temporary.write_text("".join(lines), encoding="utf-8")
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+        path = self.folder.samples / f"update-{update:08d}.jsonl"
+        with room_for(path, RESUME):
+            self.folder.samples.mkdir(exist_ok=True)
+            with replacing(path) as temporary:
+                temporary.write_text("".join(lines), encoding="utf-8")

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from rubout.errors import UserError
-from rubout.files import replacing, write_json
+from rubout.files import replacing, room_for, write_json
 from rubout.options import from_dict, to_dict
 from rubout.task import Codec
 from rubout.tasks.codecs import codec_from_json
 from rubout.training.config import TrainConfig
 from rubout.types import ActionSpace
+
+RESUME = "--resume goes on from the last checkpoint"
 
 
 class RunFolder:
@@ -94,7 +96,7 @@ class RunFolder:
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
         """One line of metrics.jsonl, on disk when this returns."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with room_for(self.metrics, RESUME), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:

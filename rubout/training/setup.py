@@ -175,7 +175,8 @@ def check(config: TrainConfig, task: Task) -> None:
     try:
         on_cpu = torch.device("cpu")
         learner = build_learner(config, task, _Planned(config.learner_workers), on_cpu)
-        rollout_spec(config, learner, task.codec, on_cpu).sampler(learner.policy)
+        elsewhere = replace(config, rollout_gpus=0.0)  # those GPUs may be of other machines
+        rollout_spec(elsewhere, learner, task.codec, on_cpu).sampler(learner.policy)
         if learner.uses_rewards and learner.judge() is None and config.reward is None:
             raise UserError(f"learner {config.learner} has no judge of its own: it needs --reward")
     except ValueError as error:

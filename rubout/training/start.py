@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -91,6 +92,9 @@ def _source(
     return LocalRollouts(spec, learner.policy)
 
 
+_CLOSE_S = 10.0
+
+
 class _Events:
     """The same figures for TensorBoard."""
 
@@ -103,4 +107,7 @@ class _Events:
                 self._writer.add_scalar(f"{record['kind']}/{name}", value, record["update"])
 
     def close(self) -> None:
-        self._writer.close()
+        """Where the disk is full the writer's thread is dead, and would be waited for for ever."""
+        closing = threading.Thread(target=self._writer.close, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_S)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rubout.errors import UserError
 from rubout.training.config import TrainConfig
+from rubout.training.resources import place
 from rubout.training.setup import uses_rollouts
 
 _DRIVER_CPUS = 0.01  # of a trial that only waits for learner workers: a whole one could deadlock
@@ -55,30 +55,25 @@ class Demand:
     def bundles(self) -> list[dict[str, float]]:
         """The placement group of a trial: itself first, then each of its rollout actors."""
         first = {"CPU": self.cpus, "GPU": self.gpus}
-        rest = [{"CPU": self.worker_cpus, "GPU": self.worker_gpus}] * self.workers
-        return [{kind: n for kind, n in bundle.items() if n} for bundle in (first, *rest)]
+        return [first, *[{"CPU": self.worker_cpus, "GPU": self.worker_gpus}] * self.workers]
 
-    def total(self) -> dict[str, float]:
-        """All of it."""
-        held = (
-            self.bundles() + [{"CPU": self.learner_cpus, "GPU": self.learner_gpus}] * self.learners
-        )
-        return {kind: sum(bundle.get(kind, 0.0) for bundle in held) for kind in ("CPU", "GPU")}
+    def fits(self, machines: Sequence[Mapping[str, float]], where: str) -> int:
+        """How many trials fit at a time, by the sums of what there is.
 
-    def fits(self, supply: Mapping[str, float]) -> int:
-        """How many trials fit into a cluster at a time.
+        Args:
+            machines: CPUs and GPUs of each, idle.
+            where: what they are together, for the message.
 
         Raises:
-            UserError: none does: demand and supply.
+            UserError: not one does: demand and supply.
         """
+        learners = [{"CPU": self.learner_cpus, "GPU": self.learner_gpus}] * self.learners
+        every = [*self.bundles(), *learners]
+        place(every, machines, "the processes of one trial", where)
         counts = []
-        for kind, demand in self.total().items():
-            held = supply.get(kind, 0.0)
-            if demand > held:
-                raise UserError(
-                    f"a trial needs {demand:g} {kind}s and the cluster has {held:g}: ask for less, "
-                    f"or join a larger one with --address"
-                )
-            if demand:
-                counts.append(int(held / demand + 1e-9))
+        for kind in ("CPU", "GPU"):
+            needed = sum(bundle[kind] for bundle in every)
+            held = sum(machine.get(kind, 0.0) for machine in machines)
+            if needed:
+                counts.append(int(held / needed + 1e-9))
         return max(1, min(counts, default=1))

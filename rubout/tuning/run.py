@@ -13,7 +13,7 @@ from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
 
 from rubout.errors import UserError
-from rubout.rollout.cluster import connect
+from rubout.rollout.cluster import connect, machines
 from rubout.search import (
     Asha,
     Choice,
@@ -68,15 +68,16 @@ def run(
     """
     connect(config.address)
     demand = Demand.of(config)
-    supply = ray.cluster_resources()
-    fits = demand.fits(supply)
+    fits = demand.fits(machines(), "the cluster")
     base = dict(search.base)
     gives_checkpoints = isinstance(search.scheduler, PopulationBased)
 
     def trainable(sample: dict[str, Value]) -> None:
         run_trial(sample, base, str(out), gives_checkpoints=gives_checkpoints)
 
-    placed = ray.tune.with_resources(trainable, ray.tune.PlacementGroupFactory(demand.bundles()))
+    placed = ray.tune.with_resources(
+        trainable, ray.tune.PlacementGroupFactory(_without_zeros(demand.bundles()))
+    )
     state = out / STATE
     if resume and ray.tune.Tuner.can_restore(str(state)):
         tuner = ray.tune.Tuner.restore(str(state), placed, restart_errored=True)
@@ -114,6 +115,10 @@ def run(
     }
     every = {number(Path(result.path).name) for result in results}
     return sorted(every - whole - failed.keys()), failed
+
+
+def _without_zeros(bundles: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    return [{kind: amount for kind, amount in bundle.items() if amount} for bundle in bundles]
 
 
 def _domain(domain: Domain) -> Any:

@@ -147,7 +147,8 @@ def test_a_crash_while_saving_leaves_no_half_checkpoint(learner, folder, monkeyp
         monkeypatch.setattr(type(folder), "replace", crash)
     else:
         monkeypatch.setattr(checkpoint, fails, crash)
-    with pytest.raises(OSError, match="No space"):
+    start = before[-1].name if before else "the beginning"
+    with pytest.raises(UserError, match=f"No space .* --resume goes on from {start}"):
         save(folder, made)
     monkeypatch.undo()
     assert checkpoint.checkpoints(folder) == before
@@ -213,3 +214,16 @@ def test_prune_spares_the_newest_and_the_best(learner, folder):
     checkpoint.prune(folder, 2)
     names = [int(path.name.removeprefix("step-")) for path in checkpoint.checkpoints(folder)]
     assert names == [1, 4, 5]
+
+
+def test_a_checkpoint_brings_no_options_of_its_optimisers(learner, folder):
+    """A trial that goes on from another's checkpoint keeps the rate that it was given."""
+    one, other = learner(0), learner(1)
+    for optimizer in other.optimizers().values():
+        for group in optimizer.param_groups:
+            group["lr"] = 0.25
+    checkpoint.load(save(folder, one), other, "abc")
+    assert same(everything(one), everything(other))
+    rates = [group["lr"] for item in other.optimizers().values() for group in item.param_groups]
+    assert rates == [0.25] * len(rates)
+    assert rates

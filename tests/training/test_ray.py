@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
-from pathlib import Path
-
 import pytest
 
 from rubout.checks.common import same as same_bits
@@ -33,36 +28,6 @@ SMALL = (
     "--policy.hidden 8 --policy.embedding 8 --batch-size 8 --evaluate-every 1000 "
     "--checkpoint-every 1000 --samples 2 --rollout-batch 8 --log-every 1 --device cpu"
 )
-
-
-def descendants(pid: int) -> list[int]:
-    """Of a process, by /proc."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            after_name = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        children.setdefault(int(after_name[1]), []).append(int(stat.parent.name))
-    found, queue = [], [pid]
-    while queue:
-        for child in children.get(queue.pop(), []):
-            found.append(child)
-            queue.append(child)
-    return found
-
-
-def actors(pid: int) -> list[int]:
-    """Rollout actors among a driver's descendants."""
-    found = []
-    for child in descendants(pid):
-        try:
-            name = (Path("/proc") / str(child) / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if name.startswith(b"ray::RolloutWorker"):
-            found.append(child)
-    return sorted(found)
 
 
 @pytest.fixture
@@ -107,29 +72,6 @@ def test_what_a_learner_trains_judges_alike_in_actors(command, finish, alone, sa
     assert main(["train", "--out", out, *again]) == 0
     for name in ("policy", "discriminator"):
         assert same(tmp_path / "alone", tmp_path / "actors", name)
-
-
-def test_kill_9_on_an_actor(command, finish, alone, same, tmp_path):
-    words = [*PSI_MLE.split(), *SMALL.split(), "--updates", "150"]
-    process = command("killed", *words, "--rollout-workers", "2")
-    lines = tmp_path / "killed" / "metrics.jsonl"
-    until = time.monotonic() + 120
-    for wait_for in (20, 60):
-        while not (lines.exists() and lines.read_text().count("\n") >= wait_for):
-            assert time.monotonic() < until
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        standing = actors(process.pid)
-        assert standing, "no actor was found"
-        os.kill(standing[0], signal.SIGKILL)
-    out = finish(process)
-    assert "lost: " in out, out
-    assert "rollout request" in out
-    assert "dead actor" in out
-    assert "ActorDiedError" in out or "ActorUnavailableError" in out, out
-    alone("undisturbed", *words)
-    assert same(tmp_path / "undisturbed", tmp_path / "killed")
-    assert same(tmp_path / "undisturbed", tmp_path / "killed", "ratio")
 
 
 LEARNERS = {

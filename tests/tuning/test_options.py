@@ -132,7 +132,7 @@ def test_a_learner_brings_its_policy() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"updats": 3}, "did you mean updates"),
+        ({"updtes": 3}, "did you mean updates"),
         ({"learner.lrr": 3}, r"unknown option learner.lrr \(did you mean lr"),
         ({"learner": "mel"}, "did you mean mle"),
         ({"batch-size": 0}, "--batch-size must be at least 1"),

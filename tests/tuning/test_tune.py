@@ -180,6 +180,6 @@ def test_a_request_that_can_never_be_met(tune: Tune, tmp_path: Path) -> None:
         """,
     )
     out, err = ended(tune(path, "--out", "found"), code=2)
-    assert "a trial needs 4001 CPUs and the cluster has" in err
+    assert "the processes of one trial need 4001 CPUs and this machine has" in err
     assert not (tmp_path / "found").exists()
     assert not out
