@@ -1,9 +1,9 @@
-"""`rubout report RUN [RUN ...] --out FILE.html`: runs side by side, in one page for a browser."""
+"""`rubout report RUN [RUN ...] --out FILE.html`: runs, or a search, in one page for a browser."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from rubout.errors import UserError
 from rubout.options import to_dict
 from rubout.report import page, settings
 from rubout.report.material import read_run
+from rubout.report.trials import is_search, read_search
 from rubout.training.config import TrainConfig
 
 _SUFFIXES = (".html", ".htm")
@@ -26,11 +27,12 @@ _SUFFIXES = (".html", ".htm")
 class ReportOptions:
     """Show runs in one HTML file: tables, learning curves, fronts, samples as typed, options.
 
-    Runs that differ only in their seed are one line with an interval. The file needs no network.
+    Runs that differ only in their seed are one line with an interval. A search, given alone, shows
+    its trials and the best of them. The file needs no network.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """RUN folders, finished or not."""
+    """RUN folders, finished or not; or one SEARCH, the folder of `rubout tune`."""
     out: Path
     """File to write; one that is there is replaced."""
     baseline: str | None = None
@@ -48,11 +50,29 @@ def run(argv: list[str]) -> int:
         raise UserError(f"--out {options.out} must end in .html")
     if out.is_dir():
         raise UserError(f"--out {options.out} is a folder")
-    runs = [read_run(path) for path in options.runs]
-    commands = {one.path: command(one.config) for one in runs}
-    size = page.write(out, page.render(runs, datetime.now(UTC), options.baseline, commands))
+    searches = [path for path in options.runs if is_search(path)]
+    size = page.write(out, _of_search(options, searches) if searches else _of_runs(options))
     print(f"{out}: {_size(size)}\nopen it in any browser: {out.as_uri()}")
     return 0
+
+
+def _of_runs(options: ReportOptions) -> str:
+    runs = [read_run(path) for path in options.runs]
+    commands = {one.path: command(one.config) for one in runs}
+    return page.render(runs, datetime.now(UTC), options.baseline, commands)
+
+
+def _of_search(options: ReportOptions, searches: Sequence[Path]) -> str:
+    if len(options.runs) > 1:
+        raise UserError(
+            f"{searches[0]} is a search, which is shown alone: leave out the rest, or give "
+            f"{searches[0] / 'best'}, its best run, instead"
+        )
+    if options.baseline is not None:
+        raise UserError("--baseline is for RUNs: the trials of a search are ranked, not compared")
+    found = read_search(searches[0])
+    again = None if found.best is None else command(found.best.config)
+    return page.render_search(found, datetime.now(UTC), again)
 
 
 def command(config: TrainConfig) -> str | None:

@@ -86,6 +86,7 @@ def run(argv: list[str]) -> int:
 
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "search.json", asked)
+    (out / "results.json").unlink(missing_ok=True)  # of an earlier end
     lines = _Lines(search, count, quiet=options.json)
     lines.heading(options.search, out)
     stopped, failed = run_trials(
@@ -179,6 +180,7 @@ def _asked(options: TuneOptions, search: Search, count: int) -> dict[str, Any]:
     """What makes a search the same: what search.json holds."""
     return {
         "search": options.search,
+        "smoke": options.smoke,
         "num_samples": count,
         "seed": options.seed,
         "base": dict(search.base),

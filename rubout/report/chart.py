@@ -12,6 +12,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from rubout.report.marks import Points, axes, path, text
 from rubout.report.scale import Scale, spread
 
 WIDTH, HEIGHT = 420, 290
@@ -35,8 +36,6 @@ _CHARACTER = 7.0  # the width of one, about
 _LONGEST = 17  # characters of a label beside a line
 _MOST_LABELS = 9  # beside lines; more are left to the legend
 _BAND_ROOM = 0.5  # what bands may add to an axis, as a share of what lines take
-
-Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ class Panel:
         """Axes, then bands, thin lines, lines, markers and labels, from the back to the front."""
         across, up = self.scales()
         lines = self.drawn.values()
-        parts = [*_axes(across, up), *self._titles(across), _clip(f"{name}-clip", across, up)]
+        parts = [*axes(across, up), *self._titles(across), _clip(f"{name}-clip", across, up)]
         parts += [_band(line, across, up, f"{name}-clip") for line in lines if line.band]
         for line in lines:
             parts += [_polyline(thin, across, up, "thin", line.style) for thin in line.thin]
@@ -157,12 +156,12 @@ class Panel:
     def _titles(self, across: Scale) -> list[Markup]:
         middle = (across.start + across.end) / 2
         titles = [
-            _text(4, 15, self.title, "start", "axis-title"),
-            _text(middle, HEIGHT - 10, self.across, "middle", "axis-title"),
+            text(4, 15, self.title, "start", "axis-title"),
+            text(middle, HEIGHT - 10, self.across, "middle", "axis-title"),
         ]
         if any(line.rings for line in self.drawn.values()):
             key = Markup('<circle class="ring reference" cx="{}" cy="11" r="6"/>')
-            titles += [key.format(WIDTH - 52), _text(WIDTH - 40, 15, RING, "start", "axis-title")]
+            titles += [key.format(WIDTH - 52), text(WIDTH - 40, 15, RING, "start", "axis-title")]
         return titles
 
     def _labels(self, across: Scale, up: Scale) -> list[Markup]:
@@ -180,7 +179,7 @@ class Panel:
                         colour_class(line.style), leader
                     )
                 )
-            parts.append(_text(left, height + 4, _shortened(name), "start", "label"))
+            parts.append(text(left, height + 4, _shortened(name), "start", "label"))
         return parts
 
 
@@ -198,33 +197,19 @@ def swatch(style: int | None) -> Markup:
     ).format(colour_class(style), _dash(style), _marker(style))
 
 
-def write(path: Path, panels: Sequence[Panel]) -> None:
+def write(out: Path, panels: Sequence[Panel]) -> None:
     """Charts side by side, as one file on white."""
     width = WIDTH * len(panels)
     charts = "\n".join(
         panel.svg(f"panel-{place}", place * WIDTH) for place, panel in enumerate(panels)
     )
     style = (Path(__file__).parent / "templates" / "chart.css").read_text(encoding="utf-8")
-    path.write_text(
+    out.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" width="{width}">\n'
         f"<style>\n{style}</style>\n"
         f'<rect width="{width}" height="{HEIGHT}" fill="white"/>\n{charts}\n</svg>\n',
         encoding="utf-8",
     )
-
-
-def _axes(across: Scale, up: Scale) -> list[Markup]:
-    """Lines of the grid, and numbers."""
-    parts = []
-    for tick in up.ticks:
-        grid = Markup('<line class="grid" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>')
-        parts.append(grid.format(across.start, across.end, up(tick), up(tick)))
-        parts.append(_text(across.start - 7, up(tick) + 4, up.words(tick), "end", "tick"))
-    for tick in across.ticks:
-        mark = Markup('<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="{1:.1f}" y2="{2:.1f}"/>')
-        parts.append(mark.format(across(tick), up.start, up.start + 4))
-        parts.append(_text(across(tick), up.start + 17, across.words(tick), "middle", "tick"))
-    return parts
 
 
 def _clip(name: str, across: Scale, up: Scale) -> Markup:
@@ -238,12 +223,12 @@ def _band(line: Line, across: Scale, up: Scale, clip: str) -> Markup:
     top = [(across(x), up(high)) for x, _, high in line.band]
     bottom = [(across(x), up(low)) for x, low, _ in reversed(line.band)]
     return Markup('<polygon class="band {}" clip-path="url(#{})" points="{}"/>').format(
-        colour_class(line.style), clip, _path([*top, *bottom])
+        colour_class(line.style), clip, path([*top, *bottom])
     )
 
 
 def _polyline(points: Points, across: Scale, up: Scale, kind: str, style: int | None) -> Markup:
-    placed = _path([(across(x), up(y)) for x, y in points])
+    placed = path([(across(x), up(y)) for x, y in points])
     return Markup('<polyline class="{} {}" stroke-dasharray="{}" points="{}"/>').format(
         kind, colour_class(style), _dash(style), placed
     )
@@ -267,16 +252,6 @@ def _markers(line: Line, across: Scale, up: Scale) -> list[Markup]:
         for x, y in line.rings
     ]
     return parts + rings
-
-
-def _path(points: Points) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-
-
-def _text(x: float, y: float, words: str, anchor: str, kind: str) -> Markup:
-    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
-        kind, x, y, anchor, words
-    )
 
 
 def _dash(style: int | None) -> str:

@@ -60,7 +60,7 @@ def read_run(path: Path) -> Run:
         UserError: there is none, or one of its files is damaged.
     """
     folder = RunFolder.existing(path)
-    metrics = _metrics(folder)
+    metrics = read_metrics(folder)
     update = max((int(record["update"]) for record in metrics), default=0)
     kept = checkpoint.checkpoints(folder.checkpoints)
     fingerprint = ""
@@ -106,7 +106,13 @@ def _document(path: Path, read: Callable[[Mapping[str, Any]], T]) -> T | None:
     return _reading(path, lambda: read(json.loads(path.read_text(encoding="utf-8"))))
 
 
-def _metrics(folder: RunFolder) -> tuple[Mapping[str, Any], ...]:
+def read_metrics(folder: RunFolder) -> tuple[Mapping[str, Any], ...]:
+    """Lines of metrics.jsonl, each with a number as its `update`; none where there is no file.
+
+    Raises:
+        UserError: it is damaged.
+    """
+
     def checked() -> tuple[Mapping[str, Any], ...]:
         records = folder.read_metrics()
         for record in records:

@@ -16,12 +16,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rubout import __version__
 from rubout.errors import UserError
-from rubout.evaluation.titles import Title
+from rubout.evaluation.titles import Title, title_of
 from rubout.files import replacing
-from rubout.report import view
+from rubout.report import looks, view
 from rubout.report.chart import swatch
 from rubout.report.groups import comparisons
 from rubout.report.material import Run
+from rubout.report.search_view import SearchView
+from rubout.report.trials import SearchFolder
 from rubout.report.values import Value
 
 
@@ -46,22 +48,58 @@ def render(
         UserError: see `rubout.report.groups.comparisons`.
     """
     tasks = comparisons(runs, baseline)
+    views = [view.TaskView.of(task, baseline) for task in tasks]
     groups = view.labelled(tasks, commands or {})
-    samples, sample_notes = view.samples_of(groups)
+    title, extent = view.title_of_page(tasks), view.extent(tasks)
+    return _rendered("page.html", groups, made, tasks=views, title=title, extent=extent)
+
+
+def render_search(found: SearchFolder, made: datetime, command: str | None = None) -> str:
+    """A report on a search, and on the best run of it.
+
+    Args:
+        found: the search.
+        made: when, with its time zone.
+        command: what would train the best again; None where that is not known.
+
+    Returns:
+        HTML; the same for the same arguments on the same machine.
+    """
+    tasks = comparisons([found.best]) if found.best else []
+    commands = {found.best.path: command} if found.best else {}
+    shown = SearchView.of(found)
+    return _rendered(
+        "search.html",
+        view.labelled(tasks, commands),
+        made,
+        tasks=[view.TaskView.of(task, None) for task in tasks],
+        title=shown.title,
+        extent=shown.extent,
+        search=shown,
+        metric=title_of(found.metric),
+        better="lower is better" if found.mode == "min" else "higher is better",
+        legend=looks.legend(),
+        stroke=looks.stroke,
+    )
+
+
+def _rendered(
+    template: str, groups: Sequence[view.Labelled], made: datetime, **more: object
+) -> str:
+    """A page that ends with samples, options and machines of some groups, or of none."""
+    samples, sample_notes = view.samples_of(groups) if groups else ([], [])
     environment = _environment()
     script = environment.get_template("replay.js").render()
-    return environment.get_template("page.html").render(
-        title=view.title_of_page(tasks),
-        extent=view.extent(tasks),
+    return environment.get_template(template).render(
         made=made,
-        tasks=[view.TaskView.of(task, baseline) for task in tasks],
         groups=groups,
         samples=samples,
         sample_notes=sample_notes,
-        options=view.options_of([item.group for item in groups]),
+        options=view.options_of([item.group for item in groups]) if groups else None,
         facts=view.facts_of(groups),
         machine=machine(),
         policy=_policy(script),
+        **more,
     )
 
 

@@ -89,6 +89,57 @@ def test_a_run_without_results_is_shown_for_what_it_has(rubout, run, tmp_path):
     assert "has no evaluation.json" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def search(trained, tmp_path) -> Path:
+    """A search of one trial, the finished run."""
+    out = tmp_path / "a search"
+    figures = {"nll_validation": 2.5, "nll_test": 2.75}
+    entry = {"number": "00000", "status": "whole", "sample": {"learner.lr": 0.01}, "update": 6}
+    entry |= {"updates": 6, "figures": figures, "error": ""}
+    shutil.copytree(trained, out / "trials" / "00000")
+    shutil.copytree(trained, out / "best")
+    asked = {"search": "s.py", "num_samples": 1, "seed": 0, "base": {}, "scheduler": "None"}
+    asked |= {"space": {"learner.lr": "LogUniform(low=0.001, high=0.1)"}, "searcher": "random"}
+    asked |= {"metric": "nll_validation", "mode": "min"}
+    (out / "search.json").write_text(json.dumps(asked))
+    results = {"metric": "nll_validation", "mode": "min", "best": "00000", "trials": [entry]}
+    (out / "results.json").write_text(json.dumps(results))
+    return out
+
+
+def test_a_report_of_a_search_shows_its_best_run(rubout, search, tmp_path):
+    ended = rubout("report", search, "--out", tmp_path / "report.html")
+    assert ended.code == 0, ended.err
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Trial 00000 is the best of 1: NLL validation 2.500" in page
+    assert "rubout train --out RUN --learner mle" in page
+
+
+def test_a_search_is_shown_alone(refused, search, trained, tmp_path):
+    out = ("--out", tmp_path / "report.html")
+    for words in ((search, trained), (trained, search), (search, search)):
+        assert "shown alone" in refused(*words, *out)
+    assert refused(search, *out, "--baseline", "mle").startswith("--baseline is for RUNs")
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}"])
+def test_an_interrupted_search_says_what_to_type(refused, search, tmp_path, content):
+    (search / "results.json").unlink()
+    if content is not None:
+        (search / "results.json").write_text(content)
+    line = refused(search, "--out", tmp_path / "report.html")
+    assert line.endswith(
+        f"rubout tune s.py --out {shlex.quote(str(search))} --num-samples 1 --seed 0 --resume"
+    )
+
+
+def test_the_best_run_of_a_search_must_be_there(refused, search, tmp_path):
+    shutil.rmtree(search / "best")
+    line = refused(search, "--out", tmp_path / "report.html")
+    assert "is missing" in line
+    assert line.endswith("--resume")
+
+
 def test_the_help_names_the_file(rubout):
     assert "--out" in rubout("report", "--help").out
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from rubout.report.page import write
+from rubout.report.page import render_search, write
+from rubout.report.trials import read_search
 
-from .conftest import BACK, EOS, MakeRun, figure
+from .conftest import BACK, EOS, MADE, MakeRun, figure
+from .search_folder import SPACE, make_search, trial
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -102,9 +104,38 @@ def report(page: Callable[..., str], rich_run: MakeRun, make_run: MakeRun, tmp_p
 
 
 @pytest.fixture
-def opened(chromium: Any, report: Path) -> Iterator[Callable[..., Opened]]:
+def search_page(rich_run: MakeRun, tmp_path: Path) -> Path:
+    """A page of a search with all that can become of a trial, and with names hard to fit in."""
+    long = "antidisestablishmentarianism" * 3
+    trials = []
+    for number in range(9):
+        sample = {"learner.lr": 0.001 * 1.6**number, "learner.kind": "abc"[number % 3]}
+        sample |= {"policy.dropout": number / 20, f"task.{long}": ("a", long)[number % 2]}
+        figures = {"nll_validation": 2.0 + number % 5, "nll_test": 2.0 + number % 5}
+        figures["nll_oracle"] = 9.0 - number
+        status = ("whole", "stopped")[number % 2]
+        trials.append(trial(number, sample=sample, figures=figures, status=status))
+    trials.append(trial(9, None, status="failed", error=f"ValueError: {long}"))
+    space = {**SPACE, f"task.{long}": f"Choice(values=('a', {long!r}))"}
+    found = read_search(make_search(tmp_path / "search", trials, rich_run("best"), space=space))
+    out = tmp_path / "search.html"
+    write(out, render_search(found, MADE))
+    return out
+
+
+@pytest.fixture(params=["report", "search_page"])
+def either(request: pytest.FixtureRequest) -> Path:
+    """Both kinds of page."""
+    return Path(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def opened(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Opened]]:
     """Opens the page in a window of its own."""
     contexts = []
+
+    name = "either" if "either" in request.fixturenames else "report"
+    address = Path(request.getfixturevalue(name)).as_uri()
 
     def opened(width: int = 1280, scheme: str = "light", *, scripts: bool = True) -> Opened:
         context = chromium.new_context(
@@ -117,7 +148,7 @@ def opened(chromium: Any, report: Path) -> Iterator[Callable[..., Opened]]:
         found.page.on("request", lambda request: found.fetched.append(request.url))
         found.page.on("console", lambda message: found.said.append(message.text))
         found.page.on("pageerror", lambda error: found.said.append(str(error)))
-        found.page.goto(report.as_uri())
+        found.page.goto(address)
         return found
 
     yield opened
@@ -126,7 +157,7 @@ def opened(chromium: Any, report: Path) -> Iterator[Callable[..., Opened]]:
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_the_page_fits_its_window_and_fetches_nothing(opened, report, width):
+def test_the_page_fits_its_window_and_fetches_nothing(opened, either, width):
     found = opened(width)
     for details in found.page.query_selector_all("details"):
         details.evaluate("element => element.open = true")
@@ -138,12 +169,12 @@ def test_the_page_fits_its_window_and_fetches_nothing(opened, report, width):
     )
     assert found.page.evaluate(wide), "no table was wide enough to tell"
     assert [address for address in found.fetched if not address.startswith("data:")] == [
-        report.as_uri()
+        either.as_uri()
     ]
     assert found.said == []
 
 
-def test_light_and_dark_differ_and_both_can_be_read(opened):
+def test_light_and_dark_differ_and_both_can_be_read(opened, either):
     looks = {}
     for scheme in ("light", "dark"):
         ratio, text, background, colour = opened(scheme=scheme).page.evaluate(CONTRAST)
@@ -177,7 +208,7 @@ def test_paper_is_white_without_buttons_and_with_all_options(opened):
     assert found.evaluate(CONTRAST)[0] >= 4.5
 
 
-def test_tables_are_not_cut_on_paper(opened):
+def test_tables_are_not_cut_on_paper(opened, either):
     found = opened(width=700).page  # what is left of A4 between the margins
     found.emulate_media(media="print")
     assert found.evaluate("() => document.documentElement.scrollWidth") <= 700
@@ -232,3 +263,15 @@ def test_what_a_run_wrote_is_text(opened):
     found = opened().page
     assert found.locator(".sample script").count() == 0
     assert found.locator(".sample", has_text="<script>alert(1)</script>").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("width", "shown", "other"), [(360, "stacked", "upright"), (1280, "upright", "stacked")]
+)
+@pytest.mark.parametrize("either", ["search_page"], indirect=True)
+def test_axes_lie_on_a_phone_and_stand_elsewhere(opened, either, width, shown, other):
+    found = opened(width, scripts=False).page
+    assert found.locator(f".{shown}").is_visible()
+    assert not found.locator(f".{other}").is_visible()
+    least = "found => Math.min(...found.map(e => e.getBoundingClientRect().height))"
+    assert found.eval_on_selector_all(f".{shown} text", least) >= 10
