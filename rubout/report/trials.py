@@ -28,6 +28,7 @@ class SearchFolder:
         path: of the folder.
         name: the Python file or module that was searched.
         seed: of what the trials drew.
+        smoke: whether they are runs of seconds, to see that everything works.
         base: options of every trial.
         space: what each trial drew for itself: the `repr` of a domain, by option.
         metric: a figure of the evaluations.
@@ -42,6 +43,7 @@ class SearchFolder:
     path: Path
     name: str
     seed: int
+    smoke: bool
     base: Mapping[str, object]
     space: Mapping[str, str]
     metric: str
