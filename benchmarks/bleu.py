@@ -33,7 +33,7 @@ from nltk.translate.bleu_score import SmoothingFunction
 from nltk.translate.bleu_score import sentence_bleu as nltk_bleu
 from sacrebleu.metrics.bleu import BLEU
 
-from benchmarks.common import machine, print_table
+from benchmarks.common import best, machine, print_table
 from rubout.evaluation.bleu import ORDERS, bleu, self_bleu, sentence_bleu
 from rubout.evaluation.matches import Corpus
 from rubout.evaluation.tokens import read_sentences, tokenizer
@@ -82,16 +82,6 @@ class Times:
     bleu: float
     numbering: float
     sorting: float
-
-
-def best(action: Callable[[], object], passes: int) -> float:
-    """The shortest of several times."""
-    seconds = []
-    for _ in range(passes):
-        began = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds)
 
 
 def made(count: int, seed: int) -> Sentences:

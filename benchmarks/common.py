@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,6 +24,16 @@ def interval(values: Sequence[float]) -> str:
 def paired(ones: Sequence[float], others: Sequence[float]) -> str:
     """The interval of the differences, seed by seed."""
     return interval([one - other for one, other in zip(ones, others, strict=True)])
+
+
+def best(work: Callable[[], object], times: int = 3) -> float:
+    """The least seconds of several times."""
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return min(found)
 
 
 def train_all(commands: Mapping[Path, list[str]], jobs: int) -> None:

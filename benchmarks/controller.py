@@ -20,7 +20,6 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.common import machine, print_table
+from benchmarks.common import best, machine, print_table
 from benchmarks.idle import IdleRequest, IdleSpec, IdleWorker
 from rubout.rollout.environment import prepare
 
@@ -194,18 +193,9 @@ def send(megabytes: int, workers: int, repeats: int) -> Sent:
         for _ in range(10 if megabytes < 100 else 2):
             by_reference()
         stored = _stored_mb() - before
-        reference_s = _best(by_reference, repeats)
-        value_s = _best(by_value, repeats)
-        return Sent(megabytes, workers, reference_s, value_s, _best(copies, repeats), stored)
-
-
-def _best(act: Callable[[], None], repeats: int) -> float:
-    found = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        act()
-        found.append(time.perf_counter() - began)
-    return min(found)
+        reference_s = best(by_reference, repeats)
+        value_s = best(by_value, repeats)
+        return Sent(megabytes, workers, reference_s, value_s, best(copies, repeats), stored)
 
 
 def _stored_mb() -> float:

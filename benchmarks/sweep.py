@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.common import machine, options_of, print_table, train_all
+from benchmarks.common import best, machine, options_of, print_table, train_all
 from rubout.cli.show import trained_policy
 from rubout.evaluation import truth
 from rubout.evaluation.draws import draw, head
@@ -42,21 +41,11 @@ SCALES: dict[str, dict[str, Any]] = {
 }
 
 
-def seconds(work: Callable[[], object], times: int = 3) -> float:
-    """The least of several."""
-    found = []
-    for _ in range(times):
-        began = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - began)
-    return min(found)
-
-
 def rates() -> tuple[float, float]:
     """Multiply-adds and exponentials a second, on one thread."""
     square, block = torch.randn(1024, 1024), torch.randn(2**16)
-    products = seconds(lambda: square @ square, 10)
-    exponentials = seconds(lambda: [torch.exp(block) for _ in range(100)], 5) / 100
+    products = best(lambda: square @ square, 10)
+    exponentials = best(lambda: [torch.exp(block) for _ in range(100)], 5) / 100
     return 1024**3 / products, len(block) / exponentials
 
 
@@ -101,20 +90,20 @@ def main() -> None:
     drawn = [draw(policy, samples, 0, temperature=1 / multiplier) for multiplier in few]
     parts = {
         "drawing": sum(
-            seconds(lambda m=m: draw(policy, samples, 0, temperature=1 / m), 1) for m in few
+            best(lambda m=m: draw(policy, samples, 0, temperature=1 / m), 1) for m in few
         )
         * count
         / len(few),
         "scoring samples under the oracle": sum(
-            seconds(lambda one=one: truth.nll_oracle(oracle, policy.space, one), 1) for one in drawn
+            best(lambda one=one: truth.nll_oracle(oracle, policy.space, one), 1) for one in drawn
         )
         * count
         / len(few),
-        "scoring test data, one pass": seconds(
+        "scoring test data, one pass": best(
             lambda: log_likelihoods_at(policy, test, ORACLE_MULTIPLIERS)
         ),
     }
-    alone = count * seconds(lambda: log_likelihoods(policy, test, temperature=0.7))
+    alone = count * best(lambda: log_likelihoods(policy, test, temperature=0.7))
     floor = drawing_floor(policy, count * samples * task.space.max_length)
     rows = [[name, f"{part:.2f}", f"{part / whole:.0%}"] for name, part in parts.items()]
     rows += [

@@ -72,6 +72,36 @@ def write_json(path: Path, value: object) -> None:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
+def text_lines(path: Path) -> Iterator[str]:
+    r"""Each line of a UTF-8 file, stripped; lines end with \n or \r\n and nothing else.
+
+    A byte order mark is dropped. Nothing but the present line is kept in memory.
+
+    Raises:
+        UserError: the file is missing, a folder, unreadable or not UTF-8.
+    """
+    offset = 0
+    try:
+        with path.expanduser().open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    text = line.decode()
+                except UnicodeDecodeError as error:
+                    raise UserError(
+                        f"{path} is not UTF-8: byte 0x{line[error.start]:02x} at offset "
+                        f"{offset + error.start}, line {number}; convert it first, for instance "
+                        f"with iconv"
+                    ) from None
+                yield (text.removeprefix("\ufeff") if number == 1 else text).strip()
+                offset += len(line)
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; name a text file, one sentence a line") from None
+    except (OSError, ValueError, RuntimeError) as error:  # no permission, a NUL, no home folder
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:

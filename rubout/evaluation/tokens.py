@@ -7,12 +7,13 @@ a full stop set apart from its word is one more token that matches nearly always
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from rubout.errors import UserError, nearest
+from rubout.files import text_lines
 
 Tokenizer = Callable[[str], list[str]]
 TokenizerName = Literal["space", "nltk", "char"]
@@ -70,7 +71,7 @@ def read_sentences(
     sentences: list[list[str]] = []
     shared: dict[str, str] = {}  # one object for all tokens that are equal
     blank = 0
-    for line in _lines(path):
+    for line in text_lines(path):
         tokens = tokenize(line.lower() if lowercase else line)
         if tokens:
             sentences.append([shared.setdefault(token, token) for token in tokens])
@@ -81,30 +82,6 @@ def read_sentences(
     if not sentences:
         raise UserError(f"{path} is empty; it must hold one sentence a line")
     return Text(sentences, blank)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Each line, stripped."""
-    offset = 0
-    try:
-        with path.expanduser().open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    text = line.decode()
-                except UnicodeDecodeError as error:
-                    raise UserError(
-                        f"{path} is not UTF-8: byte 0x{line[error.start]:02x} at offset "
-                        f"{offset + error.start}, line {number}; convert it first, for instance "
-                        f"with iconv"
-                    ) from None
-                yield (text.removeprefix("\ufeff") if number == 1 else text).strip()
-                offset += len(line)
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder; name a text file, one sentence a line") from None
-    except (OSError, ValueError, RuntimeError) as error:  # no permission, a NUL, no home folder
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
 
 
 def _nltk() -> Tokenizer:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rubout.errors import UserError
+from rubout.files import text_lines
 from rubout.task import Split
 from rubout.tasks.corpus import CorpusConfig, CorpusTask, Long, hold_out, make_corpus
 
@@ -68,25 +69,7 @@ def read_lines(path: Path | str) -> list[str]:
     Raises:
         UserError: the file is missing, a folder, unreadable, empty or not UTF-8.
     """
-    try:
-        data = Path(path).expanduser().read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder; name a text file, one sentence a line") from None
-    except (OSError, ValueError, RuntimeError) as error:  # no permission, a NUL, no home folder
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, "
-            f"line {line}; convert it first, for instance with iconv"
-        ) from None
-    # Not splitlines: it also cuts at form feeds and other rare separators.
-    lines = [line.strip() for line in text.removeprefix("\ufeff").split("\n")]
-    lines = [line for line in lines if line]
+    lines = [line for line in text_lines(Path(path)) if line]
     if not lines:
         raise UserError(f"{path} is empty; it must hold one sentence a line")
     return lines
