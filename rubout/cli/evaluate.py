@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -14,7 +14,7 @@ from rubout.cli import show, sweeps, tables
 from rubout.cli.parse import parse
 from rubout.errors import UserError
 from rubout.evaluation.evaluate import evaluate, paired
-from rubout.evaluation.quality import Yardstick
+from rubout.evaluation.quality import Yardstick, bleu_signature
 from rubout.training import setup
 from rubout.training.run_folder import RunFolder
 
@@ -90,13 +90,16 @@ def run(argv: list[str]) -> int:
         references=options.references,
         yardstick=yardstick,
     )
+    signature = None if yardstick is None else bleu_signature(task, yardstick.count)
     differences = paired(rows[: 1 + len(baselines)])
     value = show.write_evaluation(
-        folder, path, rows, differences, options.num_samples, options.temperature
+        folder, path, rows, differences, options.num_samples, options.temperature, signature
     )
     if not options.json:
         print(f"{path}")
         tables.show(rows, task, differences)
+        if signature is not None:
+            print(f"BLEU: {signature}")
     if options.sweep:
         policies = {rows[0].name: policy, **baselines}
         swept = sweeps.run(
@@ -107,10 +110,15 @@ def run(argv: list[str]) -> int:
             options.seed,
             references=options.references,
         )
-        of = {"checkpoint": path.name, "num_samples": options.num_samples, "seed": options.seed}
+        of: dict[str, Any] = {"checkpoint": path.name, "num_samples": options.num_samples}
+        of |= {"seed": options.seed, "signature": None}
+        if swept.quality.figure.startswith("bleu"):
+            of["signature"] = bleu_signature(task, options.num_samples)
         value |= {"sweep": sweeps.write(folder, swept, of)}
         if not options.json:
             sweeps.show(swept)
+            if of["signature"] is not None:
+                print(f"BLEU: {of['signature']}")
     if options.json:
         print(json.dumps(value))
     else:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from rubout import __version__
 from rubout.cli import tables
 from rubout.cli.parse import parse
 from rubout.cli.traces import counted
 from rubout.errors import UserError
+from rubout.evaluation import bleu
 from rubout.evaluation.bleu import (
     ORDERS,
     Jackknife,
@@ -115,17 +115,14 @@ def interval(figure: Figure, options: ScoreOptions) -> tuple[float, float] | Non
 
 def signature(texts: Mapping[str, Text], options: ScoreOptions) -> str:
     """All that figures of other papers and programs may differ in."""
-    parts = {
-        "n": len(texts["generated"].sentences),
-        "refs": len(texts["reference"].sentences),
-        **({"train": len(texts["train"].sentences)} if "train" in texts else {}),
-        "tok": options.tokenizer,
-        "case": "lower" if options.lowercase else "mixed",
-        "smooth": "method1",
-        "len": "closest",
-        "rubout": __version__,
-    }
-    return "|".join(f"{name}:{value}" for name, value in parts.items())
+    sizes = {name: len(text.sentences) for name, text in texts.items()}
+    return bleu.signature(
+        sizes["generated"],
+        sizes["reference"],
+        options.tokenizer,
+        "lower" if options.lowercase else "mixed",
+        **({"train": sizes["train"]} if "train" in sizes else {}),
+    )
 
 
 def _read(options: ScoreOptions) -> dict[str, Text]:

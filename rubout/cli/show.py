@@ -141,6 +141,7 @@ def write_evaluation(
     differences: Mapping[str, Mapping[str, Estimate]],
     num_samples: int,
     temperature: float,
+    signature: str | None = None,
 ) -> dict[str, Any]:
     """evaluation.json: the figures and what they are of."""
     value = {
@@ -148,6 +149,7 @@ def write_evaluation(
         "num_samples": num_samples,
         "temperature": temperature,
         "unit": "nats per action, <eos> included",
+        "signature": signature,
         "rows": [row.to_json() for row in rows],
         "paired": {
             other: {name: one.to_json() for name, one in found.items()}

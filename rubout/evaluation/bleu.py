@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rubout import __version__
 from rubout.evaluation.estimate import LEVEL, student_t
 from rubout.evaluation.matches import (
     Booleans,
@@ -65,6 +66,21 @@ class Jackknife:
         """Student's t, one degree of freedom less than groups; within 0 and 1, as the figure."""
         half = student_t(self.groups - 1, level) * self.standard_error
         return max(0.0, self.mean - half), min(1.0, self.mean + half)
+
+
+def signature(generated: int, references: int, tokens: str, case: str, **more: int) -> str:
+    """All that figures of other papers and programs may differ in, in the manner of sacrebleu.
+
+    Args:
+        generated: sentences scored.
+        references: sentences that each was compared with.
+        tokens: how sentences were split.
+        case: `mixed` or `lower`.
+        more: sizes of other corpora, by name.
+    """
+    parts = {"n": generated, "refs": references, **more, "tok": tokens, "case": case}
+    parts |= {"smooth": "method1", "len": "closest", "rubout": __version__}
+    return "|".join(f"{name}:{value}" for name, value in parts.items())
 
 
 def sentence_bleu(

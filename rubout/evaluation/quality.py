@@ -12,7 +12,7 @@ import math
 
 from rubout.errors import UserError
 from rubout.evaluation import diversity, embedding, language_model
-from rubout.evaluation.bleu import ORDERS, jackknife_self_bleu, sentence_bleu
+from rubout.evaluation.bleu import ORDERS, jackknife_self_bleu, sentence_bleu, signature
 from rubout.evaluation.draws import draw
 from rubout.evaluation.estimate import Estimate, mean_of
 from rubout.evaluation.features import LanguageModelConfig, features
@@ -59,6 +59,11 @@ def bleu_of(samples: Words, real: Words, seed: int = 0) -> dict[str, Estimate]:
     for order, known in jackknife_self_bleu(samples, ORDERS, seed=seed).items():
         found[f"self-bleu-{order}"] = Estimate(known.mean, known.standard_error, len(samples))
     return found
+
+
+def bleu_signature(task: Task, generated: int) -> str:
+    """What the BLEU of so many samples is of: see `rubout.evaluation.bleu.signature`."""
+    return signature(generated, len(task.split("test")), "space", "mixed")
 
 
 class Yardstick:

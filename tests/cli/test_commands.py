@@ -382,6 +382,8 @@ def test_a_sweep(rubout, run):
     assert "3 temperatures" in ended.out  # that of 1 is always there
     written = json.loads((run / "sweep.json").read_text())
     assert (written["quality"], written["diversity"]) == ("bleu-5", "self-bleu-5")
+    assert written["signature"].startswith("n:12|refs:")
+    assert f"BLEU: {written['signature']}" in ended.out
     assert [row["name"] for row in written["rows"]] == ["model", "unigram", "training data"]
     model = written["rows"][0]
     assert [point["multiplier"] for point in model["points"]] == [0.5, 1.0, 2.0]
