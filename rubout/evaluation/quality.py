@@ -1,14 +1,14 @@
 """Samples beside real text: BLEU, diversity, and what language models say of them.
 
 Words are what is counted, split at white space, whatever the tokens of a run are; networks read
-tokens. A policy's samples are drawn without the token for unknown words: no reader wants it, and it
-would match itself in the references.
+tokens. A policy's samples are drawn without the token for unknown words, which no reader wants.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Hashable
 
 from rubout.errors import UserError
 from rubout.evaluation import diversity, embedding, language_model
@@ -21,7 +21,7 @@ from rubout.tape import survivors
 from rubout.task import Codec, Task
 from rubout.types import Sequences
 
-Words = list[list[str]]
+Words = list[list[Hashable]]
 NAMES = (
     *(f"{name}-{order}" for name in ("bleu", "self-bleu") for order in ORDERS),
     *diversity.TITLES,
@@ -32,8 +32,13 @@ NAMES = (
 
 
 def words(codec: Codec, sequences: Sequences) -> Words:
-    """The words of each text: those without any are left out, as in a file."""
-    return [found for row in sequences.lists() if (found := codec.decode(row).split())]
+    """The words of each text: texts without any are left out, as in a file.
+
+    A word outside the vocabulary is like no other, not even like another such word.
+    """
+    unknown = None if codec.unknown_id is None else codec.decode([codec.unknown_id])
+    split = (codec.decode(row).split() for row in sequences.lists())
+    return [[object() if word == unknown else word for word in text] for text in split if text]
 
 
 def texts(
@@ -94,7 +99,8 @@ class Yardstick:
         self.count = min(count, len(real["train"]))
         self._task, self._seed = task, seed
         self._train, self._test = real["train"], real["test"]
-        self._train_words = words(task.codec, self._train)
+        self._first_words = words(task.codec, self._train[: self.count])
+        self._train_words = [*self._first_words, *words(task.codec, self._train[self.count :])]
         self._test_words = words(task.codec, self._test)
         width = LanguageModelConfig().hidden
         least = min(self.count, len(self._test))
@@ -105,20 +111,16 @@ class Yardstick:
 
     def of_policy(self, policy: Policy, seed: int, temperature: float = 1.0) -> dict[str, Estimate]:
         """The figures of as many samples of a policy."""
-        return self.figures(texts(policy, self._task, self.count, seed, temperature))
+        samples = texts(policy, self._task, self.count, seed, temperature)
+        return self._figures(samples, words(self._task.codec, samples))
 
     def of_training_data(self) -> dict[str, Estimate]:
         """The same figures of real text; the LM score is that of what its scorer was fitted to."""
-        return self.figures(self._train[: self.count])
+        return self._figures(self._train[: self.count], self._first_words)
 
-    def figures(self, samples: Sequences) -> dict[str, Estimate]:
-        """Every measure; MAUVE where it is installed: see `docs/metrics.md`.
-
-        Args:
-            samples: token ids without `<eos>`, `count` of them.
-        """
+    def _figures(self, samples: Sequences, read: Words) -> dict[str, Estimate]:
+        """Every measure; MAUVE where it is installed: see `docs/metrics.md`."""
         task, seed = self._task, self._seed
-        read = words(task.codec, samples)
         found = bleu_of(read, self._test_words, seed)
         for name, value in diversity.diversity(read, self._test_words, self._train_words).items():
             found[name] = value if isinstance(value, Estimate) else _plain(value, len(read))

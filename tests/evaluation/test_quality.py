@@ -68,6 +68,18 @@ def test_unknown_words_are_not_drawn(task: PythonDocs) -> None:
     assert not any(unknown in row for row in texts(policy, task, 300, 0).lists())
 
 
+def test_unknown_words_are_like_no_other(task: PythonDocs) -> None:
+    """Where they were one word, real text would match real text for being unknown alike."""
+    unknown = task.codec.unknown_id
+    assert unknown is not None
+    known = task.codec.decode([3])
+    one, other = words(task.codec, Sequences.of([[3, unknown, unknown], [unknown, 3]]))
+    assert one[0] == other[1] == known
+    assert len({one[1], one[2], other[0]}) == 3
+    assert bleu([one], [other], (1,))[1] == pytest.approx(1 / 3)
+    assert bleu([one], [one], (1,))[1] == 1
+
+
 def test_empty_texts_are_left_out(task: PythonDocs) -> None:
     assert words(task.codec, Sequences.of([[], [3], []])) == [[task.codec.decode([3])]]
 
