@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from benchmarks.papers import text
 
-PUBLISHED = {  # Song et al. 2020, table 3; its training row does not fit the files, see the docs
+PUBLISHED = {  # Song et al. 2020, table 3; its training row does not fit the files: see README.md
     "training data": ".68 .47 .30 .19 ; .86 .62 .38 .42",
     "seqgan": ".75 .50 .29 .18 ; .95 .84 .67 .49",
     "maligan": ".67 .43 .26 .16 ; .92 .78 .61 .44",
