@@ -147,7 +147,8 @@ def _scheduler(search: Search, config: TrainConfig) -> Any:
             time_attr="update",
             perturbation_interval=search.scheduler.every * every,
             hyperparam_mutations={name: _domain(one) for name, one in search.space.items()},
-            synch=True,
+            # Synchronous, Ray 2.60 waits for ever where trials end in another order than they pause.
+            synch=False,
         )
     return None
 
