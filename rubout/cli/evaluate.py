@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,8 @@ from rubout.cli.parse import parse
 from rubout.errors import UserError
 from rubout.evaluation.evaluate import evaluate, paired
 from rubout.evaluation.quality import Yardstick, bleu_signature
+from rubout.policy import Policy
+from rubout.task import Task
 from rubout.training import setup
 from rubout.training.run_folder import RunFolder
 
@@ -58,12 +61,7 @@ class EvaluateOptions:
 def run(argv: list[str]) -> int:
     """See the module."""
     options = parse(EvaluateOptions, argv, "rubout evaluate")
-    if not options.temperature > 0 or options.num_samples < 1 or options.threads < 1:
-        raise UserError("--temperature, --num-samples and --threads must be positive")
-    if any(not multiplier > 0 for multiplier in options.multipliers or ()):
-        raise UserError("--multipliers must be positive")
-    if options.multipliers is not None and not options.sweep:
-        raise UserError("--multipliers are those of a sweep: add --sweep")
+    _check(options)
     torch.set_num_threads(options.threads)
     folder = RunFolder.existing(options.run.resolve())
     config = folder.config()
@@ -101,26 +99,45 @@ def run(argv: list[str]) -> int:
         if signature is not None:
             print(f"BLEU: {signature}")
     if options.sweep:
-        policies = {rows[0].name: policy, **baselines}
-        swept = sweeps.run(
-            policies,
-            task,
-            options.multipliers,
-            options.num_samples,
-            options.seed,
-            references=options.references,
-        )
-        of: dict[str, Any] = {"checkpoint": path.name, "num_samples": options.num_samples}
-        of |= {"seed": options.seed, "signature": None}
-        if swept.quality.figure.startswith("bleu"):
-            of["signature"] = bleu_signature(task, options.num_samples)
-        value |= {"sweep": sweeps.write(folder, swept, of)}
-        if not options.json:
-            sweeps.show(swept)
-            if of["signature"] is not None:
-                print(f"BLEU: {of['signature']}")
+        value |= {"sweep": _sweep(options, folder, path, {"model": policy, **baselines}, task)}
     if options.json:
         print(json.dumps(value))
     else:
         show.next_report(folder)
     return 0
+
+
+def _sweep(
+    options: EvaluateOptions,
+    folder: RunFolder,
+    checkpoint: Path,
+    policies: Mapping[str, Policy],
+    task: Task,
+) -> dict[str, Any]:
+    """Sweep, write sweep.json, show it unless JSON is asked for."""
+    swept = sweeps.run(
+        policies,
+        task,
+        options.multipliers,
+        options.num_samples,
+        options.seed,
+        references=options.references,
+    )
+    reads_text = swept.quality.figure.startswith("bleu")
+    signature = bleu_signature(task, options.num_samples) if reads_text else None
+    of = {"checkpoint": checkpoint.name, "num_samples": options.num_samples, "seed": options.seed}
+    value = sweeps.write(folder, swept, {**of, "signature": signature})
+    if not options.json:
+        sweeps.show(swept)
+        if signature is not None:
+            print(f"BLEU: {signature}")
+    return value
+
+
+def _check(options: EvaluateOptions) -> None:
+    if not options.temperature > 0 or options.num_samples < 1 or options.threads < 1:
+        raise UserError("--temperature, --num-samples and --threads must be positive")
+    if any(not multiplier > 0 for multiplier in options.multipliers or ()):
+        raise UserError("--multipliers must be positive")
+    if options.multipliers is not None and not options.sweep:
+        raise UserError("--multipliers are those of a sweep: add --sweep")
