@@ -147,7 +147,7 @@ def _scheduler(search: Search, config: TrainConfig) -> Any:
             time_attr="update",
             perturbation_interval=search.scheduler.every * every,
             hyperparam_mutations={name: _domain(one) for name, one in search.space.items()},
-            # Synchronous, Ray 2.60 waits for ever where trials end in another order than they pause.
+            # Synchronous, Ray 2.60 may wait for ever: for trials that end while others pause.
             synch=False,
         )
     return None
