@@ -60,6 +60,18 @@ def drawing_floor(policy: Any, tokens: int) -> float:
     return tokens * (sum(matrices) / products + policy.space.size / exponentials)
 
 
+def trained(run: Path | None, scale: str) -> RunFolder:
+    """The run that is given, or one of maximum likelihood trained for it."""
+    if run is not None:
+        return RunFolder.existing(run.resolve())
+    size, run = SCALES[scale], (Path("runs") / f"sweep-{scale}" / "mle").resolve()
+    words = ["--task", "oracle", "--learner", "mle", "--learner.lr", "0.01"]
+    words += ["--policy.embedding", "32", "--policy.hidden", "32"]
+    words += ["--updates", str(size["updates"]), *options_of("task.", size["task"])]
+    train_all({run: words}, 1)
+    return RunFolder.existing(run)
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -68,13 +80,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     scale = SCALES[options.scale]
-    run = (options.run or Path("runs") / f"sweep-{options.scale}" / "mle").resolve()
-    if options.run is None:
-        words = ["--task", "oracle", "--learner", "mle", "--learner.lr", "0.01"]
-        words += ["--policy.embedding", "32", "--policy.hidden", "32"]
-        words += ["--updates", str(scale["updates"]), *options_of("task.", scale["task"])]
-        train_all({run: words}, 1)
-    folder = RunFolder.existing(run)
+    folder = trained(options.run, options.scale)
     policy, _ = trained_policy(folder, folder.config(), device="cpu")
     task = setup.build_task(folder.config())
     oracle = task.oracle()

@@ -45,20 +45,6 @@ def machines() -> list[dict[str, float]]:
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
-def check_fits(cpus: float, gpus: float) -> None:
-    """Whether the cluster, idle, could hold so much.
-
-    Raises:
-        UserError: it could not: demand and supply.
-    """
-    supply = ray.cluster_resources()
-    for kind, demand in (("CPU", cpus), ("GPU", gpus)):
-        if demand > supply.get(kind, 0.0):
-            raise UserError(
-                f"the run needs {demand:g} {kind}s and the cluster has {supply.get(kind, 0.0):g}"
-            )
-
-
 def _refused(where: str, error: Exception) -> str:
     """Ray says that it could not connect, and to the log alone that the token was wrong."""
     reason = str(error).strip().partition("\n")[0]

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from rubout.errors import UserError
 from rubout.options import from_dict, to_dict
-from rubout.rollout.cluster import check_fits, connect
+from rubout.rollout.cluster import connect, machines
 from rubout.rollout.source import Losses
 from rubout.training import checkpoint
 from rubout.training.checkpoint import RunState
 from rubout.training.config import TrainConfig
+from rubout.training.resources import check_fits
 from rubout.training.run import Record
 from rubout.training.run_folder import RunFolder
 from rubout.training.start import start
@@ -65,11 +66,8 @@ def join(config: TrainConfig) -> bool:
         UserError: nothing answers, or the cluster is too small.
     """
     connect(config.address)
-    cpus = (config.learner_workers + config.rollout_workers) * config.threads
-    on_gpu = bool(config.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0)
-    gpus = config.learner_workers * on_gpu + config.rollout_workers * config.rollout_gpus
-    check_fits(cpus, gpus)
-    return on_gpu
+    check_fits(config, machines())
+    return bool(config.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0)
 
 
 def fit(

@@ -93,28 +93,33 @@ def run(
                 search_alg=_searcher(search, seed, min(max_concurrent or fits, fits)),
                 trial_dirname_creator=lambda trial: number(trial.trial_id),
             ),
-            run_config=ray.tune.RunConfig(
-                name=STATE,
-                storage_path=str(out),
-                verbose=0,
-                callbacks=[_Told(tell), *_loggers(loggers, out.name)],
-                failure_config=ray.tune.FailureConfig(max_failures=_RETRIES),
-                checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=_KEPT),
-            ),
+            run_config=_run_config(out, [_Told(tell), *_loggers(loggers, out.name)]),
         )
-    results = tuner.fit()
-    failed = {
-        number(Path(result.path).name): str(result.error).strip().splitlines()[-1]
-        for result in results
-        if result.error is not None
-    }
-    whole = {
-        number(Path(result.path).name)
-        for result in results
-        if result.error is None and (result.metrics or {}).get("update", 0) >= config.updates
-    }
-    every = {number(Path(result.path).name) for result in results}
-    return sorted(every - whole - failed.keys()), failed
+    return _sorted_out(tuner.fit(), config.updates)
+
+
+def _run_config(out: Path, callbacks: list[Any]) -> Any:
+    return ray.tune.RunConfig(
+        name=STATE,
+        storage_path=str(out),
+        verbose=0,
+        callbacks=callbacks,
+        failure_config=ray.tune.FailureConfig(max_failures=_RETRIES),
+        checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=_KEPT),
+    )
+
+
+def _sorted_out(results: Any, updates: int) -> tuple[list[str], dict[str, str]]:
+    """Numbers of the trials that ended before their last update, and of the failed, with errors."""
+    stopped: list[str] = []
+    failed: dict[str, str] = {}
+    for result in results:
+        name = number(Path(result.path).name)
+        if result.error is not None:
+            failed[name] = str(result.error).strip().splitlines()[-1]
+        elif (result.metrics or {}).get("update", 0) < updates:
+            stopped.append(name)
+    return sorted(stopped), failed
 
 
 def _without_zeros(bundles: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
