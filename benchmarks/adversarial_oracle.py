@@ -18,13 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.common import interval, machine, options_of, paired, print_table, train_all
 from rubout.cli.train import read_options
 from rubout.evaluation.draws import head
 from rubout.evaluation.evaluate import figures
 from rubout.evaluation.references import uniform, unigram
+from rubout.process import set_up
 from rubout.report import chart
 from rubout.training import setup
 from rubout.training.run_folder import RunFolder
@@ -146,7 +145,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
     parser.add_argument("--chart", type=Path, default=None, help="also draw NLL_test's curves here")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    set_up(1)
     out = (options.out or Path("runs") / f"adversarial_oracle-{options.scale}").resolve()
     names = [name for name in options.learners.split(",") if name]
     for name in names:

@@ -34,6 +34,7 @@ from rubout.cli.show import trained_policy
 from rubout.evaluation.draws import continuations, draw
 from rubout.evaluation.nll import nll
 from rubout.policy import Policy
+from rubout.process import set_up
 from rubout.rollout.draw import seed_of, uniforms
 from rubout.task import Task
 from rubout.training import setup
@@ -225,7 +226,7 @@ def main() -> None:
     options = parser.parse_args()
     scale = SCALES[options.scale]
     out = (options.out or Path("runs") / f"arithmetic-{options.scale}").resolve()
-    torch.set_num_threads(1)
+    set_up(1)
     began = time.perf_counter()
 
     starts = {seed: out / f"pretrained-seed{seed}" for seed in range(scale["seeds"])}

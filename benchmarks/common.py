@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -34,6 +35,17 @@ def best(work: Callable[[], object], times: int = 3) -> float:
         work()
         found.append(time.perf_counter() - began)
     return min(found)
+
+
+def reset_peak() -> None:
+    """From here on the largest resident set is that of what comes (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def resident_mb(field: Literal["VmRSS", "VmHWM"]) -> float:
+    """This process's resident set, or the largest it has been since `reset_peak`; in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(field)) / 2**10
 
 
 def train_all(commands: Mapping[Path, list[str]], jobs: int) -> None:

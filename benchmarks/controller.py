@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from benchmarks.common import best, machine, print_table
 from benchmarks.idle import IdleRequest, IdleSpec, IdleWorker
+from rubout.process import set_up
 from rubout.rollout.environment import prepare
 
 _CPUS = 0.005  # reserved by an actor: it sleeps
@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--workers", default=None, help="numbers of actors, instead of the scale's")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    set_up(1)
     scale = SCALES[options.scale]
     workers = scale["workers"]
     if options.workers:

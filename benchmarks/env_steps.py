@@ -20,6 +20,7 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from envs import SequenceEnv, SequenceVectorEnv
+from rubout.process import set_up
 
 OPTIONS = {"num_tokens": 16, "max_length": 32}
 NUM_ACTIONS = 18
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--scale", choices=SCALES, default="cpu", help="default: cpu")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    set_up(1)
     scale = SCALES[arguments.scale]
     rows = [measure(width, scale) for width in scale.widths]
     if arguments.json:

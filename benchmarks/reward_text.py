@@ -17,14 +17,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.common import interval, machine, options_of, print_table, train_all
 from benchmarks.full_stop import FullStop, FullStopConfig
 from rubout.cli.show import trained_policy
 from rubout.evaluation.bleu import bleu, self_bleu
 from rubout.evaluation.draws import draw
 from rubout.evaluation.nll import nll
+from rubout.process import set_up
 from rubout.tape import survivors
 from rubout.training import setup
 from rubout.training.run_folder import RunFolder
@@ -112,7 +111,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    set_up(1)
     scale = SCALES[options.scale]
     out = (options.out or Path("runs") / f"reward_text-{options.scale}").resolve()
     given = ["--task", str(options.coco.resolve()), "--task.test", str(options.test.resolve())]

@@ -3,10 +3,10 @@
     python -m benchmarks.seqgan_update --scale smoke|cpu [--json FILE]
 
 Ours types all N completions of every prefix from the policy's memory of the prefix, judges them
-together, and takes one step of the learner. The baseline is the loop of the older codebases: for
-each completion and each prefix length a pass over the batch with nn.LSTMCell, softmax and
-multinomial, and the discriminator on what comes out. Same network, same discriminator weights, same
-batch, one thread; the mean action values of both are printed beside each other.
+together, and takes one step of the learner. The baseline is the loop of the older codebases
+(`benchmarks.seqgan_loop`), once with their form of the discriminator, nn.Conv2d, and once with
+nn.Conv1d, which is faster. Same policy, same discriminator weights, same batch, one thread; that
+all say the same of the same sequences is asserted, and mean action values are printed.
 """
 
 from __future__ import annotations
@@ -14,18 +14,24 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
 from benchmarks.common import machine, print_table
+from benchmarks.seqgan_loop import Conv1dJudge, Conv2dJudge, Loop
 from learners.seqgan import SeqGAN, SeqGANConfig
-from rubout.discriminators import DiscriminatorConfig, SequenceNetwork
+from rubout.discriminators import DiscriminatorConfig, SequenceCNN
 from rubout.learner import Alone, Context
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
+from rubout.process import set_up
+from rubout.products import product
 from rubout.rollout.sampler import Request, Sampler
 from rubout.types import ActionSpace, Sequences, Trajectories
 
@@ -34,88 +40,34 @@ SCALES: dict[str, dict[str, int]] = {
     "cpu": {"vocabulary": 5000, "length": 20, "batch": 64, "completions": 16, "repeats": 3},
 }
 HIDDEN = 32
+LOOPS = {"Conv2d": Conv2dJudge, "Conv1d": Conv1dJudge}
+PARTS = ("typing", "judging", "learning")
+# Of SeqGAN's discriminator, from another network to rounding of the operands (unit 2^-8).
+CLOSE = {"float32": 1e-5, "bfloat16": 2e-2}
 
 
-class Naive:
-    """The loop as it is written elsewhere."""
-
-    def __init__(self, policy: LSTMPolicy, judge: SequenceNetwork) -> None:
-        self.policy, self.judge = policy, judge
-        self.cell = nn.LSTMCell(HIDDEN, HIDDEN)
-        weights = dict(
-            zip(
-                ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
-                policy.lstm.all_weights[0],
-                strict=True,
-            )
-        )
-        for name, weight in weights.items():
-            setattr(self.cell, name, weight)
-        self.optimizer = torch.optim.Adam(policy.parameters(), lr=0.01)
-
-    def update(self, batch: int, completions: int) -> Tensor:
-        """One generator update; the action values [B, T]."""
-        length = self.policy.space.max_length
-        with torch.no_grad():
-            tokens_BT = self.complete(torch.zeros(batch, 0, dtype=torch.int64))
-            values_BT = torch.zeros(batch, length)
-            for _ in range(completions):
-                for given in range(1, length):
-                    values_BT[:, given - 1] += self.verdict(self.complete(tokens_BT[:, :given]))
-            values_BT /= completions
-            values_BT[:, -1] = self.verdict(tokens_BT)
-        loss = -(values_BT * self.log_probs(tokens_BT)).sum()
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.policy.parameters(), 5.0)
-        self.optimizer.step()
-        return values_BT
-
-    def complete(self, given_BP: Tensor) -> Tensor:
-        """Feed what is given, then draw the rest."""
-        space = self.policy.space
-        batch, kept = given_BP.shape
-        h = c = torch.zeros(batch, HIDDEN)
-        token_B = torch.full((batch,), space.start_id)
-        tokens = []
-        for place in range(space.max_length):
-            h, c = self.cell(self.policy.embedding(token_B), (h, c))
-            if place < kept:
-                token_B = given_BP[:, place]
-            else:
-                probs_BV = torch.softmax(self.policy.head(h), dim=1)
-                token_B = torch.multinomial(probs_BV, 1).squeeze(1)
-            tokens.append(token_B)
-        return torch.stack(tokens, dim=1)
-
-    def log_probs(self, tokens_BT: Tensor) -> Tensor:
-        """Of each token, [B, T]."""
-        h = c = torch.zeros(len(tokens_BT), HIDDEN)
-        token_B = torch.full((len(tokens_BT),), self.policy.space.start_id)
-        found = []
-        for place in range(tokens_BT.shape[1]):
-            h, c = self.cell(self.policy.embedding(token_B), (h, c))
-            token_B = tokens_BT[:, place]
-            scores_BV = torch.log_softmax(self.policy.head(h), dim=1)
-            found.append(scores_BV.gather(1, token_B.unsqueeze(1)))
-        return torch.cat(found, dim=1)
-
-    def verdict(self, tokens_BT: Tensor) -> Tensor:
-        """D(x), by torch's own convolutions."""
-        lengths_B = torch.full((len(tokens_BT),), tokens_BT.shape[1])
-        return torch.sigmoid(self.judge(Sequences(tokens_BT, lengths_B)))
+def new_policy(space: ActionSpace) -> LSTMPolicy:
+    """The generator of all."""
+    return LSTMPolicy(space, LSTMConfig(embedding=HIDDEN, hidden=HIDDEN))
 
 
 class Ours:
     """The sampler and the learner of a run, with a clock in each part."""
 
-    def __init__(self, policy: LSTMPolicy, filters: Any) -> None:
-        config = SeqGANConfig(discriminator=DiscriminatorConfig(filters=filters))
-        context = Context(policy.space, 64, torch.device("cpu"), Alone())
-        self.learner = SeqGAN(policy, config, context)
+    def __init__(self, space: ActionSpace, discriminator: DiscriminatorConfig) -> None:
+        torch.manual_seed(0)
+        config = SeqGANConfig(discriminator=discriminator)
+        context = Context(space, 64, torch.device("cpu"), Alone())
+        self.learner = SeqGAN(new_policy(space), config, context)
         self.judge = self.learner.reward.eval()
-        self.sampler = Sampler(policy, self._verdict)
+        self.sampler = Sampler(self.learner.policy, self._verdict)
         self.seconds: list[dict[str, float]] = []
+
+    @property
+    def network(self) -> SequenceCNN:
+        """The discriminator's."""
+        assert isinstance(self.judge.network, SequenceCNN)
+        return self.judge.network
 
     def _verdict(self, trajectories: Trajectories) -> Tensor:
         began = time.perf_counter()
@@ -123,8 +75,14 @@ class Ours:
         self.seconds[-1]["judging"] += time.perf_counter() - began
         return value_B
 
+    @torch.no_grad()
+    def _learned(self) -> None:
+        """Change what no full sequence reads: in a run D has learned since and needs new tables."""
+        self.network.embedding.weight[-1].add_(0.01)
+
     def update(self, batch: int, completions: int) -> Tensor:
         """One generator update; the action values [B, T]."""
+        self._learned()
         self.seconds.append({"judging": 0.0})
         began = time.perf_counter()
         request = Request(len(self.seconds), 0, batch, completions=completions)
@@ -139,68 +97,157 @@ class Ours:
         return rollouts.action_values_BT
 
 
-def matrix_speed() -> float:
-    """Operations a second of a large float32 matrix product, one thread."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+@dataclass(frozen=True)
+class Speeds:
+    """What this machine's arithmetic can do, one thread.
+
+    Attributes:
+        operations: a second, of a large matrix product, by precision.
+        exponential_s: seconds of one in a batch of logits that stays in the cache.
+    """
+
+    operations: dict[str, float]
+    exponential_s: float
+
+    @staticmethod
+    def measured() -> Speeds:
+        """Now."""
+        a, b, logits = torch.randn(1024, 1024), torch.randn(1024, 1024), torch.randn(104, 5000)
+        narrow_a, narrow_b = a.bfloat16(), b.bfloat16()
+        products: dict[str, Callable[[], Tensor]] = {
+            "float32": lambda: product(a, b),
+            "bfloat16": lambda: functional.linear(narrow_a, narrow_b),
+        }
+        exponentials = (lambda: torch.exp(logits), lambda: torch.softmax(logits, dim=1))
+        return Speeds(
+            {name: 2 * 1024**3 / _median_seconds(work) for name, work in products.items()},
+            min(map(_median_seconds, exponentials)) / logits.numel(),
+        )
+
+
+def _median_seconds(work: Callable[[], Tensor]) -> float:
     found = []
-    for _ in range(10):
+    for _ in range(20):
         began = time.perf_counter()
-        a @ b
+        work()
         found.append(time.perf_counter() - began)
-    return 2 * 1024**3 / median(found)
+    return median(found)
 
 
-def operations(space: ActionSpace, judge: Any, batch: int, completions: int) -> dict[str, float]:
-    """Multiply-adds, counted twice, that any implementation of this arithmetic needs."""
-    length = space.max_length
+def floors(ours: Ours, batch: int, completions: int, speeds: Speeds) -> dict[str, float]:
+    """Seconds of what no implementation can leave out.
+
+    Typing: the products and an exponential of every logit. Judging: the highway layer's products in
+    the precision in use; convolutions can be looked up. Learning: the products.
+    """
+    space, network = ours.learner.policy.space, ours.network
+    length, full = space.max_length, speeds.operations["float32"]
     steps = batch * (length + completions * length * (length - 1) // 2)
     judged = batch * (1 + completions * (length - 1))
-    convolved = sum(
-        2
-        * layer.in_channels
-        * layer.kernel_size[0]
-        * layer.out_channels
-        * (length - layer.kernel_size[0] + 1)
-        for layer in judge.network.convolutions
-    )
-    highway = 4 * judge.network.num_features**2
+    step = 2 * HIDDEN * space.size + 16 * HIDDEN**2
+    highway = 4 * network.num_features**2
     return {
-        "typing": steps * (2 * HIDDEN * space.size + 16 * HIDDEN**2),
-        "judging": float(judged * (convolved + highway)),
-        "learning": 3.0 * batch * length * (2 * HIDDEN * space.size + 16 * HIDDEN**2),
+        "typing": steps * (step / full + space.size * speeds.exponential_s),
+        "judging": judged * highway / speeds.operations[network.precision],
+        "learning": 3 * batch * length * step / full,
     }
 
 
-def measure(scale: dict[str, int], filters: str) -> dict[str, float]:
-    """Seconds of both, and where ours go."""
+@torch.no_grad()
+def check_same(space: ActionSpace, all_ours: dict[str, Ours]) -> None:
+    """All judges say the same of the same sequences, to the rounding of their precision."""
+    tokens_BL = torch.randint(0, space.num_tokens, (700, space.max_length))  # enough to look up
+    given = Sequences(tokens_BL, torch.full((len(tokens_BL),), space.max_length))
+    network = next(iter(all_ours.values())).network
+    expected_B = Conv1dJudge(network)(tokens_BL)
+    torch.testing.assert_close(Conv2dJudge(network)(tokens_BL), expected_B, rtol=1e-5, atol=1e-5)
+    for precision, ours in all_ours.items():
+        size = CLOSE[precision]
+        found_B = torch.sigmoid(ours.network(given))
+        torch.testing.assert_close(found_B, expected_B, rtol=size, atol=size)
+
+
+def measure(scale: dict[str, int], filters: Any, precisions: tuple[Any, ...]) -> dict[str, Any]:
+    """Seconds of both loops and of ours in each precision, and where ours go."""
     space = ActionSpace(scale["vocabulary"], scale["length"], eos=False)
     size = scale["batch"], scale["completions"]
-    torch.manual_seed(0)
-    ours = Ours(LSTMPolicy(space, LSTMConfig(embedding=HIDDEN, hidden=HIDDEN)), filters)
-    theirs = LSTMPolicy(space, LSTMConfig(embedding=HIDDEN, hidden=HIDDEN))
-    theirs.load_state_dict(ours.learner.policy.state_dict())
-    naive = Naive(theirs, ours.judge.network)
-    values = naive_values = 0.0
-    naive_s = []
-    for repeat in range(scale["repeats"] + 1):  # in turn; the first is to warm up
-        found = ours.update(*size)
-        began = time.perf_counter()
-        naive_found = naive.update(*size)
-        naive_s.append(time.perf_counter() - began)
-        if repeat == 0:  # of the same weights
-            values, naive_values = float(found.mean()), float(naive_found.mean())
+    options = {name: DiscriminatorConfig(filters=filters, precision=name) for name in precisions}
+    all_ours = {name: Ours(space, config) for name, config in options.items()}
+    check_same(space, all_ours)
+    first = all_ours[precisions[0]]
+    loops = {}
+    for name, judge in LOOPS.items():
+        policy = new_policy(space)
+        policy.load_state_dict(first.learner.policy.state_dict())
+        loops[name] = Loop(policy, judge(first.network))
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    values: dict[str, list[float]] = {name: [] for name in [*loops, *all_ours]}
+    for _ in range(scale["repeats"] + 1):  # in turn; the first is to warm up
+        for name, ours in all_ours.items():
+            values[name].append(float(ours.update(*size).mean()))
+        for name, loop in loops.items():
+            began = time.perf_counter()
+            values[name].append(float(loop.update(*size).mean()))
+            seconds[name].append(time.perf_counter() - began)
+    shared = {name: median(found[1:]) for name, found in seconds.items()}
+    shared["loop_value"] = values["Conv2d"][0]  # the first are of the same weights
+    return {
+        f"{filters} CNN, {name}": shared | _figures(ours, size) | {"value": values[name][0]}
+        for name, ours in all_ours.items()
+    }
+
+
+def _figures(ours: Ours, size: tuple[int, int]) -> dict[str, float]:
+    """Where ours goes, and what each part cannot go below."""
     spent = {name: median(each[name] for each in ours.seconds[1:]) for name in ours.seconds[0]}
-    speed = matrix_speed()
-    floors = operations(space, ours.judge, *size)
+    speeds = Speeds.measured()
+    least = floors(ours, *size, speeds)
+    precision = ours.network.precision
     return {
         **spent,
-        "naive": median(naive_s[1:]),
-        "ratio": median(naive_s[1:]) / spent["ours"],
-        "value": values,
-        "naive_value": naive_values,
-        "gflops": speed / 1e9,
-        **{f"{name}_floor": count / speed for name, count in floors.items()},
+        **{f"{part}_floor": least[part] for part in PARTS},
+        "gflops": speeds.operations[precision] / 1e9,
+        "exponential_ns": speeds.exponential_s * 1e9,
     }
+
+
+def print_all(scale: dict[str, int], results: dict[str, dict[str, float]]) -> None:
+    """Both tables."""
+    rows = [
+        [
+            name,
+            *[f"{found[loop]:.2f} s" for loop in LOOPS],
+            f"{found['ours']:.2f} s",
+            *[f"{found[loop] / found['ours']:.1f}" for loop in LOOPS],
+            f"{found['loop_value']:.4f}",
+            f"{found['value']:.4f}",
+        ]
+        for name, found in results.items()
+    ]
+    header = ["", "loop, Conv2d", "loop, Conv1d", "ours", "times Conv2d", "times Conv1d"]
+    print_table(
+        f"one generator update, {scale}, 1 thread",
+        [*header, "loop's mean value", "ours"],
+        rows,
+    )
+    parts = [
+        [
+            f"{name}: {part}",
+            f"{found[part]:.2f} s",
+            f"{found[f'{part}_floor']:.2f} s",
+            f"{found[f'{part}_floor'] / max(found[part], 1e-9):.0%}",
+        ]
+        for name, found in results.items()
+        for part in PARTS
+    ]
+    print_table(
+        "where ours goes, and what it cannot go below", ["", "measured", "floor", "share"], parts
+    )
+    for name, found in results.items():
+        print(
+            f"{name}: products at {found['gflops']:.0f} GFLOP/s, "
+            f"{found['exponential_ns']:.2f} ns an exponential"
+        )
 
 
 def main() -> None:
@@ -209,41 +256,11 @@ def main() -> None:
     parser.add_argument("--scale", choices=SCALES, default="cpu")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    set_up(1)
     scale = SCALES[options.scale]
-    results = {filters: measure(scale, filters) for filters in ("small", "official")}
-    rows = [
-        [
-            f"{filters} CNN",
-            f"{found['naive']:.2f} s",
-            f"{found['ours']:.2f} s",
-            f"{found['ratio']:.1f}",
-            f"{found['naive_value']:.4f}",
-            f"{found['value']:.4f}",
-        ]
-        for filters, found in results.items()
-    ]
-    print_table(
-        f"one generator update, {scale}, 1 thread",
-        ["", "a pass each", "ours", "ratio", "its mean value", "ours"],
-        rows,
-    )
-    parts = [
-        [
-            f"{filters} CNN, {part}",
-            f"{found[part]:.2f} s",
-            f"{found[f'{part}_floor']:.2f} s",
-            f"{found[f'{part}_floor'] / max(found[part], 1e-9):.0%}",
-        ]
-        for filters, found in results.items()
-        for part in ("typing", "judging", "learning")
-    ]
-    print_table(
-        "where ours goes, and the time of its multiply-adds alone at this machine's "
-        f"{results['official']['gflops']:.0f} GFLOP/s (above 100%: looked-up convolutions do less)",
-        ["", "measured", "floor", "share"],
-        parts,
-    )
+    results = measure(scale, "small", ("float32",))
+    results |= measure(scale, "official", ("float32", "bfloat16"))
+    print_all(scale, results)
     print(machine())
     if options.json:
         options.json.write_text(

@@ -13,7 +13,9 @@ the next one thing is added:
 - with rollouts: fresh ones every ten updates, in the same process;
 - overlapped: the same with one Ray actor that generates while the learner learns (two processes).
 
-The last is measured on runs of `rubout train`, MLE's beside it. Before anything is measured, MLE
+The last is measured on runs of `rubout train`, MLE's beside it. `per token` is the ratio over that
+of the tokens scored, backspaces and `<eos>` among them: what the objective costs, without what more
+and longer logs do. Before anything is measured, MLE
 and behavioural cloning are trained for a while, and SequenceMatch goes on from the latter: rollouts
 of an untrained policy are far longer than data.
 """
@@ -25,21 +27,28 @@ import importlib.util
 import json
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
+from unittest.mock import patch
 
 import torch
+from torch import Tensor
 
 from benchmarks.common import machine, options_of, print_table, train_all
 from rubout.learner import Alone, Learner
 from rubout.noise import inject
+from rubout.policies import network
+from rubout.process import set_up
 from rubout.rollout.sampler import EnvConfig, Request, Sampler
+from rubout.tape import Tape, replay
 from rubout.training import setup
 from rubout.training.config import TrainConfig
 from rubout.training.data import Batches
-from rubout.types import Trajectories
+from rubout.types import ActionSpace, Trajectories
 
 SLIPS = {"lr": 0.001, "noise": {"rate": 0.03}}
 MATCH: dict[str, Any] = {"bc_updates": 0, "anneal_updates": 0, **SLIPS}
@@ -105,11 +114,25 @@ def slipped(learner: Learner, data: Trajectories, update: int) -> Trajectories:
     return inject(space, data, noise, chances, (which * space.num_tokens).long())
 
 
-def measure(world: dict[str, Any], scale: Scale) -> dict[str, list[float]]:
-    """Seconds of each update of each objective, and of one batch of rollouts."""
+@contextmanager
+def scored() -> Iterator[list[Tensor]]:
+    """How many actions each batch of logs has that a policy scores meanwhile."""
+    counts: list[Tensor] = []
+
+    def noted(space: ActionSpace, trajectories: Trajectories) -> Tape:
+        counts.append(trajectories.num_actions_B.sum())
+        return replay(space, trajectories)
+
+    with patch.object(network, "replay", noted):
+        yield counts
+
+
+def measure(world: dict[str, Any], scale: Scale) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Seconds of each update of each objective, and of one batch of rollouts; tokens scored."""
     device = torch.device(scale.device)
     learners = {name: build(world, name, device) for name in OBJECTIVES}
     seconds: dict[str, list[float]] = {name: [] for name in [*OBJECTIVES, "rollouts"]}
+    tokens = dict.fromkeys(OBJECTIVES, 0)
     mixture, task = learners["chi2-mixture"]
     batches = Batches(task.split("train"), 64, 0)
     sampler = Sampler(mixture.policy, device=device)
@@ -128,11 +151,13 @@ def measure(world: dict[str, Any], scale: Scale) -> dict[str, list[float]]:
             rollouts = sampler.sample(Request(update, 0, 64, data.prompts))
             seconds["rollouts"][-1] += _now(device)
         for name, (learner, _) in learners.items():
-            began = _now(device)
-            shown = slipped(learner, data, update).to(device)
-            learner.update(shown, rollouts if name == "chi2-mixture" else None)
-            seconds[name].append(_now(device) - began)
-    return seconds
+            with scored() as counts:
+                began = _now(device)
+                shown = slipped(learner, data, update).to(device)
+                learner.update(shown, rollouts if name == "chi2-mixture" else None)
+                seconds[name].append(_now(device) - began)
+            tokens[name] += int(sum(counts))
+    return seconds, tokens
 
 
 def _now(device: torch.device) -> float:
@@ -166,12 +191,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", choices=SCALES, default="cpu")
     scale = SCALES[parser.parse_args().scale]
-    torch.set_num_threads(1)
+    set_up(1)
     has_ray = importlib.util.find_spec("ray") is not None
     for name, world in WORLDS.items():
         if world["policy"] == "transformer" and scale.policy:
             world = world | {"policy_options": scale.policy}
-        seconds = measure(world, scale)
+        seconds, tokens = measure(world, scale)
         base = median(seconds["mle"])
         ratios = {
             objective: median(
@@ -179,6 +204,7 @@ def main() -> None:
             )
             for objective in OBJECTIVES
         }
+        per_token = {name: ratios[name] * tokens["mle"] / tokens[name] for name in OBJECTIVES}
         rollouts = median(seconds["rollouts"]) / 10 / base
         ratios["chi2-mixture, with rollouts"] = ratios["chi2-mixture"] + rollouts
         if scale.train and has_ray:
@@ -189,12 +215,18 @@ def main() -> None:
             print("left out: overlapped rollouts, since ray is not installed")
         before = [0.0, *list(ratios.values())[:-1]]
         rows = [
-            [objective, f"{ratio:.2f}", f"{1000 * base * ratio:.0f}", f"{ratio - last:+.2f}"]
+            [
+                objective,
+                f"{ratio:.2f}",
+                f"{1000 * base * ratio:.0f}",
+                f"{ratio - last:+.2f}",
+                f"{per_token[objective]:.2f}" if objective in per_token else "",
+            ]
             for (objective, ratio), last in zip(ratios.items(), before, strict=True)
         ]
         print_table(
             f"{name}: an update over MLE's on the same 64 sequences",
-            ["", "ratio", "ms", "added"],
+            ["", "ratio", "ms", "added", "per token"],
             rows,
         )
     print(f"\n{machine()}")

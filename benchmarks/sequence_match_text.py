@@ -18,12 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.common import interval, machine, options_of, paired, print_table, train_all
 from rubout.cli.show import trained_policy
 from rubout.evaluation.draws import draw
 from rubout.evaluation.trace import logs, pieces, plain
+from rubout.process import set_up
 from rubout.report import chart
 from rubout.training.run_folder import RunFolder
 
@@ -172,7 +171,7 @@ def main() -> None:
     options = parser.parse_args()
     scale = SCALES[options.scale]
     out = (options.out or Path("runs") / f"text-{options.scale}").resolve()
-    torch.set_num_threads(1)
+    set_up(1)
     began = time.perf_counter()
     tasks = [task for task in scale["tasks"] if task != "coco" or options.coco.is_file()]
     if "coco" in scale["tasks"] and "coco" not in tasks:

@@ -23,6 +23,7 @@ from rubout.evaluation import truth
 from rubout.evaluation.draws import draw, head
 from rubout.evaluation.nll import log_likelihoods, log_likelihoods_at
 from rubout.evaluation.sweep import ORACLE_MULTIPLIERS, sweep
+from rubout.process import set_up
 from rubout.training import setup
 from rubout.training.run_folder import RunFolder
 
@@ -78,7 +79,7 @@ def main() -> None:
     parser.add_argument("--scale", choices=SCALES, default="cpu")
     parser.add_argument("--run", type=Path, default=None)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    set_up(1)
     scale = SCALES[options.scale]
     folder = trained(options.run, options.scale)
     policy, _ = trained_policy(folder, folder.config(), device="cpu")

@@ -42,7 +42,7 @@ from envs.common import (
     strike_through,
 )
 from envs.starts import choose, read_actions, read_mask, read_rows, restart, type_prefixes
-from rubout.keys import Keys, blank, is_over, press
+from rubout.keys import Keys, TapeState, blank, is_over, press
 from rubout.tape import replay
 from rubout.types import ActionSpace, Legality, Trajectories
 
@@ -71,6 +71,8 @@ class SequenceVectorEnv(VectorEnv[Observations, Array, Array]):
     """
 
     metadata = {"render_modes": ["ansi"], "render_fps": 10}
+    tape: TapeState
+    legality: Legality
 
     def __init__(
         self,
@@ -120,12 +122,11 @@ class SequenceVectorEnv(VectorEnv[Observations, Array, Array]):
         self._has_prompts = False
         self._terminated_B = self._truncated_B = self.over_B = self._none_B
         self.keys = Keys(self._none_B, self._none_B, self._none_B)
-        self.tape = blank(self.space, num_envs, None, self.device)
+        self._stand(blank(self.space, num_envs, None, self.device))
 
-    @property
-    def legality(self) -> Legality:
-        """What each row may press next."""
-        return self.tape.legality(self.space)
+    def _stand(self, tape: TapeState) -> None:
+        """Where the rows stand now, and what they may press next."""
+        self.tape, self.legality = tape, tape.legality(self.space)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -160,7 +161,7 @@ class SequenceVectorEnv(VectorEnv[Observations, Array, Array]):
             fresh = type_prefixes(self.space, fresh, prefixes)
             self._log.begin(rows_B, prefixes)
 
-        self.tape = fresh if mask_B is None else choose(mask_B, fresh, self.tape)
+        self._stand(fresh if mask_B is None else choose(mask_B, fresh, self.tape))
         self._has_prompts = prompts is not None or (mask_B is not None and self._has_prompts)
         self._terminated_B = self._terminated_B & ~rows_B
         self._truncated_B = self._truncated_B & ~rows_B
@@ -179,30 +180,44 @@ class SequenceVectorEnv(VectorEnv[Observations, Array, Array]):
             ResetNeeded: reset() was never called.
             ValueError: the actions are not B integers.
         """
+        rewards_B = self.advance(read_actions(actions, self.num_envs, self.device))
+        terminated_B, truncated_B = self._terminated_B, self._truncated_B
+        info: dict[str, Any] = {}
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            info = self._final()
+            self._stand(restart(self.tape, self.over_B))
+            self._terminated_B = self._truncated_B = self._none_B
+        info |= self._give(self._info())
+        flags = self._give(terminated_B), self._give(truncated_B)
+        return self._give(self._observations()), self._give(rewards_B), *flags, info
+
+    def advance(self, actions_B: Tensor) -> Tensor:
+        """What `step` does, before any row starts anew: for samplers, which read the attributes.
+
+        Args:
+            actions_B: int64 [B], any value, on the env's device.
+
+        Returns:
+            what the step earned, float32 [B].
+
+        Raises:
+            ResetNeeded: reset() was never called.
+        """
         if not self._started:
             raise ResetNeeded("call reset() before step()")
-        actions_B = read_actions(actions, self.num_envs, self.device)
         resting_B = self._terminated_B | self._truncated_B  # none in SAME_STEP
-        before = self.tape
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            before = restart(before, resting_B)
-        self.tape, self.keys = press(self.space, before, actions_B, ~resting_B)
+            self._stand(restart(self.tape, resting_B))
+        before = self.tape
+        after, self.keys = press(self.space, before, actions_B, ~resting_B, self.legality)
+        self._stand(after)
         terminated_B, truncated_B = is_over(self.space, self.tape, self.keys)
         if self.autoreset_mode is AutoresetMode.DISABLED:
             terminated_B = torch.where(resting_B, self._terminated_B, terminated_B)
             truncated_B = torch.where(resting_B, self._truncated_B, truncated_B)
         self._terminated_B, self._truncated_B = terminated_B, truncated_B
         self.over_B = terminated_B | truncated_B
-        rewards_B = self._pay(before.num_actions_B, actions_B, resting_B)
-
-        info: dict[str, Any] = {}
-        if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            info = self._final()
-            self.tape = restart(self.tape, self.over_B)
-            self._terminated_B = self._truncated_B = self._none_B
-        info |= self._give(self._info())
-        flags = self._give(terminated_B), self._give(truncated_B)
-        return self._give(self._observations()), self._give(rewards_B), *flags, info
+        return self._pay(before.num_actions_B, actions_B, resting_B)
 
     def episodes(self, log_probs_BT: Tensor | None = None, policy_version: int = 0) -> Trajectories:
         """What was typed in every row since it last started, on the env's device.

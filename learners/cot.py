@@ -182,9 +182,8 @@ class CoT(MLE):
         parts = data, rollouts
         sums = []
         for part in parts:
-            log_probs_BT = self.mediator.train().score(part, {"log_probs"}).log_probs_BT
-            assert log_probs_BT is not None
-            sums.append(-log_probs_BT.sum())
+            weights_BT = -torch.ones_like(part.log_probs_BT)
+            sums.append(self.mediator.train().weighted_log_likelihood(part, weights_BT)[0])
         on_data, on_own = sums
         totals = [self._total_actions(part) for part in parts]
         # Half of the sequences are real: the mean over actions is over all of them.

@@ -103,29 +103,26 @@ def unnormalised_weights(logits_B: Tensor, weights: Weights) -> Tensor:
     return logits_B.exp() if weights == "ratio" else torch.sigmoid(logits_B)
 
 
-def maligan_loss(
-    log_probs_BT: Tensor, weights_B: Tensor, prefixes_B: Tensor, b: float, total: Tensor
+def maligan_weights(
+    weights_B: Tensor, prefixes_B: Tensor, b: float, total: Tensor, num_actions: int
 ) -> Tensor:
-    """The loss whose gradient is minus MaliGAN's.
+    """The weights of log-probabilities in the loss whose gradient is minus MaliGAN's.
 
     Args:
-        log_probs_BT: float32 [B, T], 0 on padding.
         weights_B: float32 [B], with mean 1 over those that are normalised together; constants.
         prefixes_B: int64 [B], how many of the first actions are a real sequence's: their weight
             is 1.
         b: how much of the mean weight is taken off after the prefix.
         total: scalar, sequences of the group.
+        num_actions: T.
 
     Returns:
-        scalar: this learner's part of the group's loss.
+        float32 [B, T]; with them, sum log p is this learner's part of the group's loss.
     """
-    assert log_probs_BT.ndim == 2
-    assert weights_B.shape == prefixes_B.shape == log_probs_BT.shape[:1]
-    assert not weights_B.requires_grad
-    steps = torch.arange(log_probs_BT.shape[1], device=log_probs_BT.device)
+    assert weights_B.shape == prefixes_B.shape
+    steps = torch.arange(num_actions, device=weights_B.device)
     real_BT = steps < prefixes_B.unsqueeze(1)
-    weights_BT = torch.where(real_BT, 1.0, (weights_B - b).unsqueeze(1))
-    return -(weights_BT * log_probs_BT).sum() / total
+    return -torch.where(real_BT, 1.0, (weights_B - b).unsqueeze(1)) / total
 
 
 class MaliGAN(Adversarial):
@@ -159,9 +156,9 @@ class MaliGAN(Adversarial):
             prefixes_B = (data.num_actions_B - 1).clamp(max=most).repeat_interleave(each)
         ratios_B = self._ratios(rollouts)
         shares_B = ratios_B / self._over_siblings(ratios_B, each)
-        log_probs_BT = self.policy.score(rollouts, {"log_probs"}).log_probs_BT
-        assert log_probs_BT is not None
-        loss = maligan_loss(log_probs_BT, each * shares_B, prefixes_B, b, total)
+        num_actions = rollouts.actions_BT.shape[1]
+        weights_BT = maligan_weights(each * shares_B, prefixes_B, b, total, num_actions)
+        loss, log_probs_BT = self.policy.weighted_log_likelihood(rollouts, weights_BT)
         norm = self.step_generator(loss)
         effective_B = 1 / self._over_siblings(shares_B.square(), each)
         metrics = {
@@ -171,7 +168,7 @@ class MaliGAN(Adversarial):
             "weights/baseline": b,
             "generator/gradient_norm": norm,
         }
-        return metrics | self._surprise(log_probs_BT.detach(), rollouts, prefixes_B, most)
+        return metrics | self._surprise(log_probs_BT, rollouts, prefixes_B, most)
 
     @torch.no_grad()
     def _ratios(self, rollouts: Trajectories) -> Tensor:

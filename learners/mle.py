@@ -80,6 +80,23 @@ def weighted_nll(
     return -(weights_B * log_probs_BT.sum(1)).sum() / total_actions
 
 
+def nll_of(policy: Policy, data: Trajectories, weights_B: Tensor, total_actions: Tensor) -> Tensor:
+    """`weighted_nll` of what a policy gives action logs, with its gradients taken on the way.
+
+    Args:
+        policy: scores the logs.
+        data: B logs.
+        weights_B: see `weighted_nll`.
+        total_actions: see `weighted_nll`.
+
+    Returns:
+        scalar.
+    """
+    weights_B1 = -(weights_B / total_actions).unsqueeze(1)
+    loss, _ = policy.weighted_log_likelihood(data, weights_B1.expand_as(data.actions_BT))
+    return loss
+
+
 class MLE(Learner):
     """See the module."""
 
@@ -95,11 +112,8 @@ class MLE(Learner):
     def update(self, data: Trajectories, rollouts: Trajectories | None) -> dict[str, float]:
         """See `Learner.update`; rollouts are not used."""
         del rollouts
-        log_probs_BT = self.policy.score(data, {"log_probs"}).log_probs_BT
-        assert log_probs_BT is not None
         total = self.context.group.sum(data.num_actions_B.sum())
-        weights_B = torch.ones_like(log_probs_BT[:, 0])
-        loss = weighted_nll(log_probs_BT, data.num_actions_B, weights_B, total)
+        loss = nll_of(self.policy, data, torch.ones(len(data), device=total.device), total)
         schedule(self.optimizer, self.config)
         norm = self.step(loss, self.optimizer, self.policy.parameters(), self.config.clip)
         return {"loss": float(self.context.group.sum(loss)), "gradient_norm": norm}

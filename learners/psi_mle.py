@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from learners.mle import MLEConfig, schedule, weighted_nll
+from learners.mle import MLEConfig, nll_of, schedule
 from rubout.discriminators import DiscriminatorConfig, build
 from rubout.learner import Context, Demand, Learner
 from rubout.policy import Policy
@@ -195,10 +195,8 @@ class PsiMLE(Learner):
         return whole[count * group.rank : count * (group.rank + 1)].to(self.context.device)
 
     def _fit(self, batch: Trajectories, weights_B: Tensor) -> dict[str, float]:
-        log_probs_BT = self.policy.score(batch, {"log_probs"}).log_probs_BT
-        assert log_probs_BT is not None
         total = self.context.group.sum(batch.num_actions_B.sum())
-        loss = weighted_nll(log_probs_BT, batch.num_actions_B, weights_B, total)
+        loss = nll_of(self.policy, batch, weights_B, total)
         schedule(self.optimizer, self.config)
         norm = self.step(loss, self.optimizer, self.policy.parameters(), self.config.clip)
         return {"loss": float(self.context.group.sum(loss)), "gradient_norm": norm}

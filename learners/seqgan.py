@@ -50,21 +50,6 @@ class SeqGANConfig(AdversarialConfig):
             raise ValueError("learner.discriminator-share must be between 0 and 1")
 
 
-def policy_gradient_loss(log_probs_BT: Tensor, advantages_BT: Tensor) -> Tensor:
-    """The loss whose gradient is minus the policy gradient.
-
-    Args:
-        log_probs_BT: float32 [B, T], 0 on padding.
-        advantages_BT: float32 [B, T], constants; any value on padding.
-
-    Returns:
-        scalar: - sum over batch and time of advantage times log-probability.
-    """
-    assert log_probs_BT.shape == advantages_BT.shape
-    assert not advantages_BT.requires_grad
-    return -(advantages_BT * log_probs_BT).sum()
-
-
 def mean_of_others(values_BT: Tensor, sums_2T: Tensor) -> Tensor:
     """At each step the mean over the group's other sequences that have one there.
 
@@ -111,15 +96,13 @@ class SeqGAN(Adversarial):
         """One step along the policy gradient."""
         del data
         values_BT = rollouts.action_values_BT
-        log_probs_BT = self.policy.score(rollouts, {"log_probs"}).log_probs_BT
         assert values_BT is not None
-        assert log_probs_BT is not None
-        advantages_BT = values_BT - self._baseline(values_BT, rollouts.mask_BT)
-        loss = policy_gradient_loss(log_probs_BT, advantages_BT)
-        norm = self.step_generator(loss)
         mask_BT = rollouts.mask_BT
+        advantages_BT = values_BT - self._baseline(values_BT, mask_BT)
+        loss, log_probs_BT = self.policy.weighted_log_likelihood(rollouts, -advantages_BT)
+        norm = self.step_generator(loss)
         sums = [values_BT.sum(), mask_BT.sum(), advantages_BT.abs().mul(mask_BT).sum()]
-        sums += [advantages_BT.square().mul(mask_BT).sum(), -(log_probs_BT.detach()).sum()]
+        sums += [advantages_BT.square().mul(mask_BT).sum(), -log_probs_BT.sum()]
         total, count, size, squares, surprise = self.context.group.sum(
             torch.stack([value.double() for value in sums])
         ).tolist()

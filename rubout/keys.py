@@ -98,7 +98,11 @@ def blank(
 
 
 def press(
-    space: ActionSpace, state: TapeState, actions_B: Tensor, active_B: Tensor | None = None
+    space: ActionSpace,
+    state: TapeState,
+    actions_B: Tensor,
+    active_B: Tensor | None = None,
+    legality_B: Legality | None = None,
 ) -> tuple[TapeState, Keys]:
     """Press one key on each tape.
 
@@ -107,13 +111,16 @@ def press(
         state: the tapes.
         actions_B: int64 [B], any value; what is illegal changes nothing but the count.
         active_B: bool [B]; where False nothing is pressed. None: everywhere.
+        legality_B: that of the tapes, where it is known.
 
     Returns:
         the tapes after, and what each key did.
     """
-    legal = state.legality(space)
+    legal = state.legality(space) if legality_B is None else legality_B
     active = torch.ones_like(legal.token) if active_B is None else active_B
-    is_token = (actions_B >= 0) & (actions_B < space.num_tokens) & (actions_B != legal.forbidden)
+    is_token = (actions_B >= 0) & (actions_B < space.num_tokens)
+    if space.forbid_redo:
+        is_token &= actions_B != legal.forbidden
     typed = active & is_token & legal.token
     rubbed = active & legal.backspace & (actions_B == space.backspace_id)
     ended = active & (actions_B == space.eos_id) & space.eos

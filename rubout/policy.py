@@ -100,6 +100,26 @@ class Policy(nn.Module, ABC):
             the scores asked for, differentiable in the parameters.
         """
 
+    def weighted_log_likelihood(
+        self, trajectories: Trajectories, weights_BT: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The sum over all actions of weight times log-probability, which most losses are made of.
+
+        A policy that knows the weights beforehand can take its gradients at once, instead of
+        making the logits a second time in the backward pass.
+
+        Args:
+            trajectories: the logs.
+            weights_BT: float32 [B, T], constants, finite also on padding.
+
+        Returns:
+            the sum, a scalar, differentiable in the parameters; and log_probs_BT as `score` gives
+            them, but constants.
+        """
+        log_probs_BT = self.score(trajectories, {"log_probs"}).log_probs_BT
+        assert log_probs_BT is not None
+        return (weights_BT * log_probs_BT).sum(), log_probs_BT.detach()
+
     @abstractmethod
     def start(self, batch_size: int, prompts: Sequences | None = None) -> Generation:
         """Begin to type `batch_size` sequences after their prompts."""

@@ -193,7 +193,7 @@ def _replay_legal(space: ActionSpace, trajectories: Trajectories) -> Tape | None
 
     node_BT = prompt_B1 + typed.cumsum(1)
     num_nodes = 1 + int(node_BT[:, -1].max()) if actions.numel() else 1 + int(prompt_B1.max())
-    states_BS = _last_typed(length_BS, functional.pad(node_BT * typed, (1, 0)), prompt_B1)
+    linear = not bool(rubbed.any())
     spare = torch.where(typed, node_BT, num_nodes)  # where steps without a new node write
     places = torch.arange(num_nodes + 1, device=head.device)
     is_prompt = places <= prompt_B1
@@ -204,15 +204,20 @@ def _replay_legal(space: ActionSpace, trajectories: Trajectories) -> Tape | None
 
     start_BN = functional.pad(head[:, :width], (0, num_nodes + 1 - width))
     tokens_BN = put(start_BN, actions)
-    path_BD = torch.arange(space.max_length + 2, device=head.device).repeat(len(actions), 1)
-    depth_BT = torch.where(typed, length_BS[:, 1:], space.max_length + 1)
-    path_BD = path_BD.scatter_reduce(1, depth_BT, node_BT, "amax")[:, :-1]
-    before_BT = tokens_BN.gather(1, states_BS[:, :-1])
-    rubbed_BS = functional.pad(torch.where(rubbed, before_BT, -1), (1, 0), value=-1)
-    steps = torch.arange(rubbed_BS.shape[1], device=head.device)
-    rubbed_BS = rubbed_BS.gather(1, torch.minimum(steps, trajectories.num_actions_B.unsqueeze(1)))
+    path_BD = torch.arange(space.max_length + 2, device=head.device).expand(len(actions), -1)
+    if linear:  # a state's node is as deep as it has tokens
+        states_BS, rubbed_BS = length_BS, torch.full_like(length_BS, -1)
+    else:
+        states_BS = _last_typed(length_BS, functional.pad(node_BT * typed, (1, 0)), prompt_B1)
+        depth_BT = torch.where(typed, length_BS[:, 1:], space.max_length + 1)
+        path_BD = path_BD.scatter_reduce(1, depth_BT, node_BT, "amax")
+        before_BT = tokens_BN.gather(1, states_BS[:, :-1])
+        rubbed_BS = functional.pad(torch.where(rubbed, before_BT, -1), (1, 0), value=-1)
+        steps = torch.arange(rubbed_BS.shape[1], device=head.device)
+        last_B1 = trajectories.num_actions_B.unsqueeze(1)
+        rubbed_BS = rubbed_BS.gather(1, torch.minimum(steps, last_B1))
     legality = space.legality(length_BS, prompt_B1, deletions_BS, rubbed_BS)
-    if bool((typed & (actions == legality.forbidden[:, :-1])).any()):
+    if not linear and bool((typed & (actions == legality.forbidden[:, :-1])).any()):
         return None
     return Tape(
         tokens_BN=tokens_BN,
@@ -220,8 +225,8 @@ def _replay_legal(space: ActionSpace, trajectories: Trajectories) -> Tape | None
         depths_BN=put(places, length_BS[:, 1:]),
         states_BS=states_BS,
         legality_BS=legality,
-        path_BD=path_BD.clamp(max=num_nodes - 1),
-        linear=not bool(rubbed.any()),
+        path_BD=path_BD[:, :-1].clamp(max=num_nodes - 1),
+        linear=linear,
     )
 
 

@@ -61,6 +61,10 @@ class Task(ABC):
     def split(self, name: Split) -> Trajectories:
         """The expert's action logs of one split, prompts included, on the CPU."""
 
+    def count(self, name: Split) -> int:
+        """Sequences of a split; a task that knows it need not make them for that."""
+        return len(self.split(name))
+
     def oracle(self) -> Policy | None:
         """The true distribution, where it is known."""
         return None

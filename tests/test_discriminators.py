@@ -1,15 +1,11 @@
-"""Networks that judge sequences: by loops, by look-up, alone and in any company."""
+"""Networks that judge sequences: alone and in any company, and as a reward."""
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 
-from rubout import discriminators as module
 from rubout.checks import check_reward, random_logs
 from rubout.discriminators import (
     FILTERS,
@@ -20,6 +16,7 @@ from rubout.discriminators import (
     build,
     prefix_features,
 )
+from rubout.discriminators import network as module
 from rubout.tape import survivors
 from rubout.types import ActionSpace, Sequences
 
@@ -116,134 +113,6 @@ def test_the_initialisation_is_that_of_the_seqgan_code() -> None:
         assert float(layer.weight.detach().abs().max()) <= 0.2
         # Of N(0, 0.1) cut off at two standard deviations.
         assert float(layer.weight.detach().std()) == pytest.approx(0.088, abs=0.004)
-
-
-def literal_features(judge: SequenceCNN, tokens: list[int]) -> Tensor:
-    """Every window of the padded sequence, filter by filter; then the highway layer."""
-    padded = [*tokens, *[WORDS] * (LENGTH - len(tokens))]
-    vectors = [judge.embedding.weight[token].tolist() for token in padded]
-    maxima = []
-    for layer in judge.convolutions:
-        (width,) = layer.kernel_size
-        for weight, bias in zip(layer.weight.tolist(), layer.bias.tolist(), strict=True):
-            windows = []
-            for first in range(LENGTH - width + 1):
-                total = bias
-                for place in range(width):
-                    vector = vectors[first + place]
-                    total += sum(w[place] * x for w, x in zip(weight, vector, strict=True))
-                windows.append(total)
-            maxima.append(max(0.0, max(windows)))
-    y = torch.tensor(maxima, dtype=torch.float64)
-    gate = torch.sigmoid(judge.gate.weight.double() @ y + judge.gate.bias.double())
-    new = torch.relu(judge.transform.weight.double() @ y + judge.transform.bias.double())
-    return gate * new + (1 - gate) * y
-
-
-@pytest.mark.parametrize("grad", [False, True])
-def test_the_cnn_is_a_loop_over_windows(grad: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FILTERS, "small", ((1, 3), (2, 4), (4, 5), (6, 2), (7, 9)))
-    judge, given = network("cnn"), sequences()
-    assert isinstance(judge, SequenceCNN)
-    assert judge.num_features == 14
-    with torch.set_grad_enabled(grad):
-        assert judge._tables_pay(given.tokens_BL) is not grad
-        found = judge.features(given).detach()
-    for row, tokens in enumerate(given.lists()):
-        expected = literal_features(judge, tokens).float().detach()
-        torch.testing.assert_close(found[row], expected, **CLOSE)
-
-
-def both_ways(judge: SequenceNetwork, given: Sequences) -> None:
-    """By look-up and by convolution."""
-    assert isinstance(judge, SequenceCNN)
-    convolved = judge.features(given).detach()
-    with torch.no_grad():
-        assert judge._tables_pay(given.tokens_BL)
-        looked_up = judge.features(given)
-    torch.testing.assert_close(looked_up, convolved, rtol=1e-5, atol=1e-5)
-
-
-def many(seed: int = 1) -> Sequences:
-    return Sequences.cat([sequences(seed), sequences(seed + 1)])
-
-
-OPTIMIZERS = {
-    "adam": lambda parameters: torch.optim.Adam(parameters, lr=0.05, fused=True),
-    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.002),
-}
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_tables_follow_what_an_optimiser_does(optimizer: str) -> None:
-    judge, given = network("cnn"), many()
-    stepper = OPTIMIZERS[optimizer](judge.parameters())
-    for _ in range(3):
-        both_ways(judge, given)
-        with torch.no_grad():
-            before = judge(given)
-        stepper.zero_grad()
-        judge(given).sum().backward()
-        stepper.step()
-        with torch.no_grad():
-            assert (judge(given) - before).abs().min() > 1e-3
-    both_ways(judge, given)
-
-
-def test_tables_follow_what_is_loaded() -> None:
-    judge, given = network("cnn"), many()
-    both_ways(judge, given)
-    torch.manual_seed(7)
-    other = build(WORDS, LENGTH, DiscriminatorConfig(embedding=8)).eval()
-    judge.load_state_dict(other.state_dict())
-    with torch.no_grad():
-        assert judge(given).equal(other(given))
-    both_ways(judge, given)
-
-
-@pytest.mark.parametrize("changed", ["embedding", "convolutions.0", "convolutions.1"])
-def test_tables_follow_any_weight_and_are_nobody_elses(changed: str) -> None:
-    judge, given = network("cnn"), many()
-    both_ways(judge, given)
-    copied = deepcopy(judge)
-    with torch.no_grad():
-        judged = judge(given)
-        copied.get_submodule(changed).weight.mul_(-1.5)
-        assert not copied(given).allclose(judged)
-        assert judge(given).equal(judged)
-    both_ways(copied, given)
-    both_ways(judge, given)
-
-
-def test_the_same_tables_serve_until_a_weight_changes() -> None:
-    judge, given = network("cnn"), many()
-    assert isinstance(judge, SequenceCNN)
-    with torch.no_grad():
-        judge(given)
-        held = judge._current_tables()[0]
-        judge.convolutions[0].bias.add_(1.0)  # no part of them
-        assert judge._current_tables()[0] is held
-        judge.convolutions[0].weight.add_(1.0)
-        assert judge._current_tables()[0] is not held
-    both_ways(judge, given)
-
-
-def test_when_tables_pay(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = network("cnn")
-    assert isinstance(judge, SequenceCNN)
-    words = WORDS + 1
-    enough, too_few = torch.zeros(4, LENGTH), torch.zeros(1, 2 * words - 1)
-    assert enough.numel() == 2 * words
-    assert not judge._tables_pay(enough), "there is a gradient"
-    with torch.no_grad():
-        assert judge._tables_pay(enough)
-        assert not judge._tables_pay(too_few)
-        assert not judge._tables_pay(enough.to("meta")), "not on a CPU"
-        size = words * (2 * 100 + 3 * 200)
-        monkeypatch.setattr(module, "_LARGEST_TABLES", size)
-        assert judge._tables_pay(enough)
-        monkeypatch.setattr(module, "_LARGEST_TABLES", size - 1)
-        assert not judge._tables_pay(enough)
 
 
 @pytest.mark.parametrize("at_a_time", [1, 4, 2048])

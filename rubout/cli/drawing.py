@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import tyro
 
 from rubout.cli import show
 from rubout.errors import UserError
 from rubout.evaluation.draws import draw
 from rubout.policy import Policy
+from rubout.process import set_up
 from rubout.task import Codec
 from rubout.training.run_folder import RunFolder
 from rubout.types import ActionSpace, Sequences, Trajectories
@@ -57,7 +57,7 @@ def drawn_from(options: DrawOptions) -> tuple[Policy, Codec, Trajectories]:
     """
     if options.num < 1 or not options.temperature > 0 or options.threads < 1:
         raise UserError("--num, --temperature and --threads must be positive")
-    torch.set_num_threads(options.threads)
+    set_up(options.threads)
     folder = RunFolder.existing(options.run.resolve())
     codec = folder.codec()
     given = partial(

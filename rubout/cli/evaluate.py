@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 import tyro
 
 from rubout.cli import show, sweeps, tables
@@ -17,6 +16,7 @@ from rubout.errors import UserError
 from rubout.evaluation.evaluate import evaluate, paired
 from rubout.evaluation.quality import Yardstick, bleu_signature
 from rubout.policy import Policy
+from rubout.process import set_up
 from rubout.task import Task
 from rubout.training import setup
 from rubout.training.run_folder import RunFolder
@@ -62,7 +62,7 @@ def run(argv: list[str]) -> int:
     """See the module."""
     options = parse(EvaluateOptions, argv, "rubout evaluate")
     _check(options)
-    torch.set_num_threads(options.threads)
+    set_up(options.threads)
     folder = RunFolder.existing(options.run.resolve())
     config = folder.config()
     policy, path = show.trained_policy(folder, config, options.checkpoint, options.device)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from rubout import __version__
+from rubout.cli.quick import keeping_all
 from rubout.errors import UserError, nearest
 
 COMMANDS = {
@@ -46,7 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if command not in COMMANDS:
             raise UserError(f"unknown command {command!r}{nearest(command, COMMANDS)}")
-        code: int = importlib.import_module(f"rubout.cli.{command}").run(words[1:])
+        with keeping_all():
+            module = importlib.import_module(f"rubout.cli.{command}")
+        code: int = module.run(words[1:])
     except UserError as error:
         line = " ".join(str(error).split())
         print(f"rubout {command}: error: {line}", file=sys.stderr)

@@ -22,7 +22,7 @@ from rubout.files import write_json
 from rubout.options import build_policy
 from rubout.policy import Policy
 from rubout.rollout.source import Losses
-from rubout.task import Codec, Task
+from rubout.task import Codec, Split, Task
 from rubout.training import checkpoint, setup
 from rubout.training.checkpoint import RunState
 from rubout.training.config import TrainConfig
@@ -37,7 +37,8 @@ _TRACED_SAMPLES = 200
 def heading(config: TrainConfig, task: Task, folder: RunFolder, device: torch.device) -> None:
     """One paragraph on what is about to run."""
     space = setup.action_space(config, task)
-    counts = [len(task.split(name)) for name in ("train", "validation", "test")]
+    names: tuple[Split, ...] = ("train", "validation", "test")
+    counts = [task.count(name) for name in names]
     rollouts = "rollouts by this process"
     if not setup.uses_rollouts(config):
         rollouts = "no rollouts"

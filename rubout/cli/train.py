@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +14,14 @@ from rubout import plugins
 from rubout.cli import show
 from rubout.cli.parse import parse, peek
 from rubout.cli.progress import Progress
+from rubout.cli.quick import keeping_all
 from rubout.errors import UserError
 from rubout.layout import check_layout
 from rubout.options import from_dict, to_dict
+from rubout.process import set_up
 from rubout.rollout.environment import has_ray, is_remote, lasting, prepare
 from rubout.rollout.source import Losses
+from rubout.task import Task
 from rubout.training import checkpoint, resources, setup
 from rubout.training.checkpoint import RunState
 from rubout.training.config import CHANGEABLE, TrainConfig
@@ -28,37 +32,14 @@ _PARTS = ("learner", "task", "policy", "reward")
 
 def run(argv: list[str]) -> int:
     """See the module."""
-    options, config = read_options(argv)
-    path = lasting(options.out)
-    folder = RunFolder.existing(path) if options.resume else None
-    if folder is None:
-        RunFolder.check_vacant(path)  # says what is wrong before anything takes time
-    if folder is not None and checkpoint.checkpoints(folder.checkpoints):
-        checkpoint.verify(checkpoint.last(folder.checkpoints))
+    with keeping_all():
+        config, task, folder, other = _prepare(argv)
     device = setup.torch_device(config.device)
-    resources.check_machine(config)
-    joins = is_remote(config.address)
-    if joins:  # takes a second, and tells at once what the cluster cannot hold
-        _join_cluster(config)
-    task = setup.build_task(config)
-    if folder is not None and task.codec.fingerprint != folder.codec().fingerprint:
-        raise UserError(f"the task's data have changed: not the vocabulary {folder.path} learned")
-    other = None if options.baseline is None else show.baseline(options.baseline, task)
-    resumed = folder is not None and bool(checkpoint.checkpoints(folder.checkpoints))
-    # A resumed run has its weights; the run it once began with may be gone.
-    setup.check(dataclasses.replace(config, init=None) if resumed else config, task)
-    if not joins:
-        _join_cluster(config)
-    if folder is None:
-        folder = RunFolder.fresh(path)
-        folder.write_vocabulary(task.codec, setup.action_space(config, task))
-    folder.write_config(config)
-
     show.heading(config, task, folder, device)
     began = time.perf_counter()
     try:
         with Progress(config.updates) as progress:
-            state, losses = _train(config, folder, device, progress)
+            state, losses = _train(config, folder, device, progress, task)
     except KeyboardInterrupt:
         print(f"\nto go on: {show.resume_command(folder)}", flush=True)
         raise
@@ -69,8 +50,45 @@ def run(argv: list[str]) -> int:
     return 0
 
 
+def _prepare(argv: list[str]) -> tuple[TrainConfig, Task, RunFolder, RunFolder | None]:
+    """All that can be wrong is found here, before any actor starts.
+
+    Returns:
+        the config, the task, the folder to write, and that of the baseline.
+    """
+    options, config = read_options(argv)
+    set_up(config.threads)
+    path = lasting(options.out)
+    folder = RunFolder.existing(path) if options.resume else None
+    if folder is None:
+        RunFolder.check_vacant(path)  # says what is wrong before anything takes time
+    if folder is not None and checkpoint.checkpoints(folder.checkpoints):
+        checkpoint.verify(checkpoint.last(folder.checkpoints))
+    setup.torch_device(config.device)
+    resources.check_machine(config)
+    joins = is_remote(config.address)
+    if joins:  # takes a second, and tells at once what the cluster cannot hold
+        _join_cluster(config)
+    task = setup.build_task(config)
+    if folder is not None and task.codec.fingerprint != folder.codec().fingerprint:
+        raise UserError(f"the task's data have changed: not the vocabulary {folder.path} learned")
+    other = None if options.baseline is None else show.baseline(options.baseline, task)
+    resumed = folder is not None and bool(checkpoint.checkpoints(folder.checkpoints))
+    # The first optimizer imports this, and what the import leaves behind would keep its policy.
+    importlib.import_module("torch._dynamo")
+    # A resumed run has its weights; the run it once began with may be gone.
+    setup.check(dataclasses.replace(config, init=None) if resumed else config, task)
+    if not joins:
+        _join_cluster(config)
+    if folder is None:
+        folder = RunFolder.fresh(path)
+        folder.write_vocabulary(task.codec, setup.action_space(config, task))
+    folder.write_config(config)
+    return config, task, folder, other
+
+
 def _train(
-    config: TrainConfig, folder: RunFolder, device: Any, progress: Progress
+    config: TrainConfig, folder: RunFolder, device: Any, progress: Progress, task: Task
 ) -> tuple[RunState, Losses]:
     """In this process, or on the learner workers."""
     from rubout.learner import Alone
@@ -80,7 +98,7 @@ def _train(
         from rubout.training.ray_train import fit
 
         return fit(config, folder, progress)
-    return start(config, folder, Alone(), device, progress)
+    return start(config, folder, Alone(), device, progress, task)
 
 
 def _join_cluster(config: TrainConfig) -> None:

@@ -87,7 +87,7 @@ def fit_language_model(
             embedding=config.embedding, hidden=config.hidden, dropout=config.dropout, init="torch"
         )
         model = LSTMPolicy(space, sizes).to(device)
-        optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
+        optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
         best, weights, waited = math.inf, _copy(model), 0
         for _ in range(config.epochs):
             _pass(model, optimizer, text, config.batch_size)
@@ -166,10 +166,10 @@ def _pass(
     model.train()
     for rows in torch.split(torch.randperm(len(text)), batch_size):
         batch = text[rows].trimmed().to(model.head.weight.device)
-        log_probs_BT = model.score(batch, {"log_probs"}).log_probs_BT
-        assert log_probs_BT is not None
+        weights_BT = (-1 / batch.num_actions_B.sum()).expand_as(batch.actions_BT)
+        loss, _ = model.weighted_log_likelihood(batch, weights_BT)
         optimizer.zero_grad()
-        torch.autograd.backward(-log_probs_BT.sum() / batch.num_actions_B.sum())
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(model.parameters(), _CLIP)
         optimizer.step()
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rubout.policies.network import Memory, NetworkPolicy
-from rubout.policies.recurrent import levels
+from rubout.policies.recurrent import cell, cut, over
 from rubout.tape import Tape
 from rubout.types import ActionSpace
 
@@ -79,39 +79,12 @@ class LSTMPolicy(NetworkPolicy):
         return output
 
     def _encode_tree(self, tape: Tape, inputs_BNE: Tensor) -> Tensor:
-        """All nodes of one depth together: their parents are all of the depth above."""
-        batch, nodes = tape.tokens_BN.shape
-        inputs = inputs_BNE.flatten(0, 1)
-        state: list[tuple[Tensor, Tensor]] = []
-        order, outputs = [], []
-        for level, above in levels(tape):
-            before = [(h[above], c[above]) for h, c in state] or None
-            output, state = self._cells(inputs[level], before)
-            order.append(level)
-            outputs.append(output)
-        flat = inputs.new_zeros(batch * nodes, self.config.hidden)
-        return flat.index_put((torch.cat(order),), torch.cat(outputs)).view(batch, nodes, -1)
-
-    def _cells(
-        self, inputs_ME: Tensor, before: list[tuple[Tensor, Tensor]] | None
-    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """One step of every layer; `before` holds each layer's (h, c) [M, D], None at the start."""
-        state = []
-        output = inputs_ME
-        for layer in range(self.config.layers):
-            if layer:
-                output = self.dropout(output)
-            w_input, w_hidden, bias, _ = self.lstm.all_weights[layer]
-            gates = torch.addmm(bias, output, w_input.T)
-            if before is not None:
-                gates = torch.addmm(gates, before[layer][0], w_hidden.T)
-            i, f, g, o = gates.chunk(4, dim=1)
-            c = torch.sigmoid(i) * torch.tanh(g)
-            if before is not None:
-                c = c + torch.sigmoid(f) * before[layer][1]
-            output = torch.sigmoid(o) * torch.tanh(c)
-            state.append((output, c))
-        return output, state
+        """Layer by layer, for what falls out of a node falls out of all paths that pass it."""
+        bands = cut(tape)
+        output = over(bands, inputs_BNE, self.lstm.all_weights[0])
+        for weights in self.lstm.all_weights[1:]:
+            output = over(bands, self.dropout(output), weights)
+        return output
 
     def remember(self, batch_size: int) -> Memory:
         """See `NetworkPolicy.remember`: h and c of every layer, by depth."""
@@ -130,8 +103,10 @@ class LSTMPolicy(NetworkPolicy):
         parent = (depths_M - 1).clamp(min=0) if keeps else torch.zeros_like(depths_M)
         # At the start nothing has been written: the zeros of an empty memory are the state before.
         old = states[rows, parent]
-        before = [(old[:, layer, 0], old[:, layer, 1]) for layer in range(self.config.layers)]
-        output, state = self._cells(self.embedding(tokens_M), before)
-        new = torch.stack([torch.stack(pair, dim=1) for pair in state], dim=1)
-        states[rows, depths_M if keeps else parent] = new
+        output: Tensor = self.embedding(tokens_M)
+        new: list[Tensor] = []
+        for layer, weights in enumerate(self.lstm.all_weights):
+            new.append(cell(output, old[:, layer], weights))
+            output = new[-1][:, 0]
+        states[rows, depths_M if keeps else parent] = torch.stack(new, dim=1)
         return output

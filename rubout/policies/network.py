@@ -10,14 +10,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from rubout.keys import Keys
-from rubout.policies.linear_scores import linear_scores
+from rubout.policies.linear_scores import linear_likelihood, linear_scores
 from rubout.policy import Generation, Policy, Scores, Want
+from rubout.products import product
 from rubout.tape import Tape, replay, with_ends
 from rubout.types import ActionSpace, Legality, Sequences, Trajectories
 
@@ -71,6 +73,24 @@ class NetworkPolicy(Policy):
             tape = with_ends(self.space, trajectories, tape)
         return self.read(trajectories, tape, self.encode(tape), want, temperature)
 
+    def weighted_log_likelihood(
+        self, trajectories: Trajectories, weights_BT: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `Policy.weighted_log_likelihood`; the gradients of the head come with the value."""
+        tape = replay(self.space, trajectories)
+        states = _States.of(trajectories, tape, self.encode(tape), ends=False)
+        real_BT = states.real_BS
+        total, log_probs_M = linear_likelihood(
+            states.hidden_MD,
+            self.head.weight,
+            self.head.bias,
+            trajectories.labels_BT[real_BT],
+            weights_BT[real_BT],
+            self.space,
+            states.legality_M,
+        )
+        return total, spread(log_probs_M, real_BT)
+
     def read(
         self,
         trajectories: Trajectories,
@@ -90,16 +110,11 @@ class NetworkPolicy(Policy):
         """
         num_actions = trajectories.actions_BT.shape[1]
         # Without V(s) the final state is of no interest: no action follows it.
-        num_states = num_actions + 1 if "values" in want else num_actions
-        steps = torch.arange(num_states, device=hidden_BND.device)
-        last_B = trajectories.num_actions_B - (0 if "values" in want else 1)
-        real_BS = steps <= last_B.unsqueeze(1)
-        flat_BS = tape.states_BS[:, :num_states] + (
-            torch.arange(len(trajectories), device=hidden_BND.device) * hidden_BND.shape[1]
-        ).unsqueeze(1)
-        hidden_MD = hidden_BND.flatten(0, 1)[flat_BS[real_BS]] * (1.0 / temperature)
+        states = _States.of(trajectories, tape, hidden_BND, ends="values" in want)
+        real_BS, legality_M = states.real_BS, states.legality_M
+        num_states = real_BS.shape[1]
+        hidden_MD = states.hidden_MD * (1.0 / temperature)
         bias_A = self.head.bias * (1.0 / temperature)
-        legality_M = _at(tape, real_BS)
         log_probs = values = log_softmax = None
         if "log_probs" in want or "values" in want:
             actions_BS = nn.functional.pad(trajectories.labels_BT, (0, num_states - num_actions))
@@ -152,11 +167,12 @@ class _NetworkGeneration(Generation):
     @torch.no_grad()
     def logits(self, rows_M: Tensor | None = None) -> Tensor:
         """See `Generation.logits`."""
+        hidden_BLD, depth_B = self._hidden_BLD, self._depth_B
         if rows_M is None:
-            rows_M = torch.arange(len(self._depth_B), device=self._depth_B.device)
-        slots_M = self._depth_B[rows_M] if self._keeps else torch.zeros_like(rows_M)
-        logits_MA: Tensor = self._policy.head(self._hidden_BLD[rows_M, slots_M])
-        return logits_MA
+            rows_M = torch.arange(len(depth_B), device=depth_B.device)
+        slots_M = depth_B[rows_M] if self._keeps else torch.zeros_like(rows_M)
+        head = self._policy.head
+        return product(hidden_BLD[rows_M, slots_M], head.weight, head.bias)
 
     @torch.no_grad()
     def step(self, actions_B: Tensor, keys: Keys) -> None:
@@ -191,14 +207,35 @@ class _NetworkGeneration(Generation):
         return new
 
 
-def _at(tape: Tape, real_BS: Tensor) -> Legality:
-    legality = tape.legality_BS
-    width = real_BS.shape[1]
-    return Legality(
-        legality.token[:, :width][real_BS],
-        legality.backspace[:, :width][real_BS],
-        legality.forbidden[:, :width][real_BS],
-    )
+@dataclass(frozen=True, slots=True)
+class _States:
+    """The states of whole logs that are acted in, and the final ones where they are wanted.
+
+    Attributes:
+        real_BS: bool, which of the states are meant; M of them.
+        hidden_MD: the hidden state of each one's node.
+        legality_M: what each allows.
+    """
+
+    real_BS: Tensor
+    hidden_MD: Tensor
+    legality_M: Legality
+
+    @staticmethod
+    def of(trajectories: Trajectories, tape: Tape, hidden_BND: Tensor, *, ends: bool) -> _States:
+        batch, nodes = hidden_BND.shape[:2]
+        num_states = trajectories.actions_BT.shape[1] + ends
+        steps = torch.arange(num_states, device=hidden_BND.device)
+        real_BS = steps < (trajectories.num_actions_B + ends).unsqueeze(1)
+        first_B1 = torch.arange(batch, device=hidden_BND.device).unsqueeze(1) * nodes
+        flat_BS = tape.states_BS[:, :num_states] + first_B1
+        legality = tape.legality_BS
+        legality_M = Legality(
+            legality.token[:, :num_states][real_BS],
+            legality.backspace[:, :num_states][real_BS],
+            legality.forbidden[:, :num_states][real_BS],
+        )
+        return _States(real_BS, hidden_BND.flatten(0, 1)[flat_BS[real_BS]], legality_M)
 
 
 def spread(values_M: Tensor, real_BS: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rubout.policies.network import Memory, NetworkPolicy, spread
+from rubout.products import Linear
 from rubout.tape import Tape, visibility
 from rubout.types import ActionSpace
 
@@ -94,33 +95,27 @@ class TransformerPolicy(NetworkPolicy):
 
     def remember(self, batch_size: int) -> Memory:
         """See `NetworkPolicy.remember`: keys and values of every layer, by depth."""
-        config = self.config
-        head_width = config.width // config.heads
-        shape = (batch_size, config.layers, 2, config.heads, self.space.max_length + 1, head_width)
-        return {"cache": self.head.weight.new_zeros(shape)}
+        heads = self.config.heads
+        shape = (batch_size, heads, self.space.max_length + 1, self.config.width // heads)
+        return {
+            f"{kind} {layer}": self.head.weight.new_zeros(shape)
+            for layer in range(self.config.layers)
+            for kind in ("keys", "values")
+        }
 
     def extend(
         self, memory: Memory, rows_M: Tensor | None, tokens_M: Tensor, depths_M: Tensor
     ) -> Tensor:
         """See `NetworkPolicy.extend`."""
-        cache = memory["cache"]
-        rows = torch.arange(len(cache), device=cache.device) if rows_M is None else rows_M
-        width = int(depths_M.max()) + 1
-        places = torch.arange(width, device=cache.device)
-        mask = (places <= depths_M.unsqueeze(1))[:, None, None]
+        slots = _Slots.of(memory["keys 0"], rows_M, depths_M)
         x_MD = self.embedding(tokens_M)
         turn = self._turn(depths_M)
         for layer, block in enumerate(self._blocks()):
             query, key, value = block.project(x_MD, turn)
-            for kind, new in enumerate((key, value)):
-                cache[rows, layer, kind, :, depths_M] = new
-            keys, values = cache[:, layer, :, :, :width].unbind(1)
-            if rows_M is not None:
-                keys, values = keys[rows], values[rows]
-            mixed = functional.scaled_dot_product_attention(
-                query.unsqueeze(2), keys, values, attn_mask=mask
-            )
-            x_MD = block.add(x_MD, mixed.squeeze(2))
+            keys, values = memory[f"keys {layer}"], memory[f"values {layer}"]
+            slots.write(keys, key)
+            slots.write(values, value)
+            x_MD = block.add(x_MD, slots.attend(query, keys, values))
         output: Tensor = self.norm(x_MD)
         return output
 
@@ -132,6 +127,67 @@ class TransformerPolicy(NetworkPolicy):
         return self.cos[depths_M].unsqueeze(1), self.sin[depths_M].unsqueeze(1)
 
 
+@dataclass(frozen=True)
+class _Slots:
+    """Where one more node of some of B tapes lies in caches [B, H, L + 1, W], and what it sees.
+
+    Attributes:
+        rows_M: the tapes.
+        depths_M: the nodes' depths.
+        depth: that of all nodes, where it is one and they are all tapes'; else None.
+        everyone: whether all tapes attend, and the others' results are dropped: to gather what
+            most of them have cached takes longer than to read it all.
+        unseen: float32 [B or M, 1, width], 0 where a node sees a slot, -inf where not.
+    """
+
+    rows_M: Tensor
+    depths_M: Tensor
+    depth: int | None
+    everyone: bool
+    unseen: Tensor
+
+    @staticmethod
+    def of(cache: Tensor, rows_M: Tensor | None, depths_M: Tensor) -> _Slots:
+        batch, device = len(cache), cache.device
+        shallowest, deepest = (int(depth) for depth in depths_M.aminmax())
+        depth = deepest if rows_M is None and shallowest == deepest else None
+        if rows_M is None:
+            rows_M = torch.arange(batch, device=device)
+        everyone = 2 * len(rows_M) > batch
+        seen = depths_M
+        if everyone:
+            seen = torch.zeros(batch, dtype=depths_M.dtype, device=device)
+            seen = seen.index_copy(0, rows_M, depths_M)
+        places = torch.arange(deepest + 1, device=device)
+        unseen = torch.zeros(len(seen), 1, deepest + 1, device=device, dtype=cache.dtype)
+        unseen.masked_fill_((places > seen.unsqueeze(1)).unsqueeze(1), -torch.inf)
+        return _Slots(rows_M, depths_M, depth, everyone, unseen)
+
+    def write(self, cache: Tensor, new_MHW: Tensor) -> None:
+        """Put the nodes' own into the cache."""
+        if self.depth is not None:
+            cache[:, :, self.depth] = new_MHW
+        else:
+            cache[self.rows_M, :, self.depths_M] = new_MHW
+
+    def attend(self, query_MHW: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """What the nodes mix of their ancestors' values, [M, H, W]."""
+        if self.everyone:
+            query = torch.zeros_like(keys[:, :, 0]).index_copy_(0, self.rows_M, query_MHW)
+        else:
+            query, keys, values = query_MHW, keys[self.rows_M], values[self.rows_M]
+        rows, heads, width = query.shape
+        seen = slice(self.unseen.shape[2])
+        scores = torch.bmm(
+            query.reshape(rows * heads, 1, width),
+            keys.flatten(0, 1)[:, seen].transpose(1, 2),
+        )
+        scores = scores.view(rows, heads, -1).mul_(width**-0.5).add_(self.unseen)
+        shares = torch.softmax(scores, dim=2).view(rows * heads, 1, -1)
+        mixed = torch.bmm(shares, values.flatten(0, 1)[:, seen]).view(rows, heads, width)
+        return mixed[self.rows_M] if self.everyone else mixed
+
+
 class _Block(nn.Module):
     """Attention and feed-forward, each added to a normalised input."""
 
@@ -140,11 +196,11 @@ class _Block(nn.Module):
         width = config.width
         self.heads = config.heads
         self.attention_norm = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width)
-        self.up = nn.Linear(width, config.mlp_ratio * width)
-        self.down = nn.Linear(config.mlp_ratio * width, width)
+        self.up = Linear(width, config.mlp_ratio * width)
+        self.down = Linear(config.mlp_ratio * width, width)
         self.dropout = nn.Dropout(config.dropout)
 
     def project(self, x_MD: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,12 +20,11 @@ from torch import Tensor
 from rubout.keys import TapeState, is_over, press
 from rubout.policy import Generation
 from rubout.reward import per_action
-from rubout.rollout.draw import action_probs, inverse_cdf, seed_of, uniforms
+from rubout.rollout.draw import draw, seed_of, uniforms
 from rubout.types import ActionSpace, Trajectories
 
-# Elements of logits [M, A] in all rows that are typed on together, and that exist at one time.
+# Elements that the logits [M, A] of all rows that are typed on together would have.
 _WIDEST = {"cpu": 2**23, "cuda": 2**27}
-_DRAWN_AT_ONCE = {"cpu": 2**19, "cuda": 2**27}
 
 
 @dataclass(frozen=True)
@@ -169,9 +168,18 @@ class Completions:
         place = torch.arange(len(counts_M), device=counts_M.device)  # of the rows still typed
         while True:
             steps_M = tape.num_actions_B
-            typed_M = self._draw(generation, tape, uniforms(self._seed, numbers_M[place], steps_M))
+            legality_M = tape.legality(space)
+            typed_M, _ = draw(
+                space,
+                generation,
+                None,
+                legality_M,
+                uniforms(self._seed, numbers_M[place], steps_M),
+                self._temperature,
+                self._suppress,
+            )
             actions_MT[place, steps_M] = typed_M
-            tape, keys = press(space, tape, typed_M)
+            tape, keys = press(space, tape, typed_M, legality_B=legality_M)
             ended_M, cut_M = is_over(space, tape, keys)
             terminated_M[place] = ended_M
             counts_M[place] = tape.num_actions_B
@@ -187,27 +195,6 @@ class Completions:
         return Trajectories(
             actions_MT, log_probs_MT, counts_M, terminated_M, versions_M, prompts
         ).trimmed()
-
-    def _draw(self, generation: Generation, tape: TapeState, uniforms_M: Tensor) -> Tensor:
-        """The next action of every row, some rows at a time: logits are made, read and dropped."""
-        legality_M = tape.legality(self._space)
-        limit = _DRAWN_AT_ONCE.get(uniforms_M.device.type, 2**24)
-        rows = torch.arange(len(uniforms_M), device=uniforms_M.device)
-        return torch.cat(
-            [
-                inverse_cdf(
-                    action_probs(
-                        self._space,
-                        generation.logits(part),
-                        legality_M[part],
-                        self._temperature,
-                        self._suppress,
-                    ),
-                    uniforms_M[part],
-                )
-                for part in torch.split(rows, max(1, limit // self._space.size))
-            ]
-        )
 
     def _returns(self, logs: Trajectories, last_M: Tensor) -> Tensor:
         """What each log earned from one of its actions on."""

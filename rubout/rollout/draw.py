@@ -7,17 +7,22 @@ and the same however sequences are split into batches or spread over actors.
 from __future__ import annotations
 
 import hashlib
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from rubout.errors import UserError
+from rubout.policy import Generation
 from rubout.types import ActionSpace, Legality
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _BLOCK = 64  # actions summed at a time: about the square root of a large vocabulary
+# Elements of logits at a time: they are made, read and dropped while a CPU's cache holds them.
+_AT_ONCE = {"cpu": 2**19, "cuda": 2**27}
+_LEAST_ROWS = 64  # at a time: for each chunk the whole matrix is read
 
 
 def seed_of(*parts: int | str) -> int:
@@ -74,6 +79,46 @@ def action_probs(
     return torch.softmax(logits_BA, dim=1)
 
 
+def draw(
+    space: ActionSpace,
+    generation: Generation,
+    rows_M: Tensor | None,
+    legality_M: Legality,
+    uniforms_M: Tensor,
+    temperature: float = 1.0,
+    suppress: list[int] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The next action of some rows, some of them at a time.
+
+    Args:
+        space: what the actions mean.
+        generation: gives the logits.
+        rows_M: int64 [M], which of its rows; None: all.
+        legality_M: what each of them allows.
+        uniforms_M: float32 [M] in [0, 1).
+        temperature: divides the logits.
+        suppress: actions never drawn.
+
+    Returns:
+        the actions, int64 [M], and their log-probabilities, float32 [M].
+
+    Raises:
+        UserError: a probability is not finite.
+    """
+    size = max(_LEAST_ROWS, _AT_ONCE.get(uniforms_M.device.type, 2**24) // space.size)
+    if len(uniforms_M) > size and rows_M is None:
+        rows_M = torch.arange(len(uniforms_M), device=uniforms_M.device)
+    found = []
+    for first in range(0, len(uniforms_M), size):
+        part = slice(first, first + size)
+        logits_MA = generation.logits(rows_M if rows_M is None else rows_M[part])
+        probs_MA = action_probs(space, logits_MA, legality_M[part], temperature, suppress)
+        chosen_M = inverse_cdf(probs_MA, uniforms_M[part])
+        found.append((chosen_M, probs_MA.gather(1, chosen_M.unsqueeze(1)).squeeze(1)))
+    actions_M, probs_M = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return actions_M, probs_M.log().float()
+
+
 def inverse_cdf(weights_BA: Tensor, uniforms_B: Tensor) -> Tensor:
     """Draw one action per row: the first whose cumulative probability exceeds the number.
 
@@ -95,7 +140,7 @@ def inverse_cdf(weights_BA: Tensor, uniforms_B: Tensor) -> Tensor:
     blocks_BN = weights_BA[:, :whole].view(num_rows, whole // _BLOCK, _BLOCK).sum(2)
     rest_B1 = weights_BA[:, whole:].sum(1, keepdim=True)
     cdf_BN = torch.cat([blocks_BN, rest_B1], dim=1).cumsum(dim=1)
-    if not bool(torch.isfinite(cdf_BN[:, -1]).all()):
+    if not math.isfinite(float(cdf_BN[:, -1].sum(dtype=torch.float64))):
         raise UserError(
             "probabilities are not finite: the policy has diverged, or the temperature is too low"
         )

@@ -3,9 +3,8 @@
 A request is split into parts of a fixed size, and each part carries its seed and the version of the
 weights it is to be answered under. So the answer does not depend on which actor gives it, nor on
 how often it was lost and asked for again: with Ray or in one process, the rollouts are the same.
-Nothing is ever thrown away for being late.
-
-Weights and rollouts travel through Ray's object store, in host memory.
+Nothing is ever thrown away for being late. Weights and rollouts travel through Ray's object store,
+in host memory.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch import nn
 
 from rubout.errors import UserError
-from rubout.rollout.members import FIRST_PAUSE_S, Answer, Doors, Member, Part
+from rubout.rollout.members import FIRST_PAUSE_S, IN_FLIGHT, Answer, Doors, Member, Part
 from rubout.rollout.sampler import Request
 from rubout.rollout.source import Losses, RolloutSpec
 from rubout.rollout.wire import pack_weights, unpack
@@ -73,7 +72,7 @@ class Fleet:
         worker: made from `spec` in an actor; has `ping` and `sample` as `RolloutWorker` does.
 
     Raises:
-        UserError: the resources are not to be had, or the actors do not come up.
+        UserError: the resources are not to be had; at the first request: actors did not come up.
     """
 
     def __init__(
@@ -88,8 +87,7 @@ class Fleet:
     ) -> None:
         self.losses, self._spec = Losses(), spec
         self._request_timeout_s, self._max_tries = request_timeout_s, max_tries
-        self._queue: deque[Part] = deque()
-        self._answers: dict[int, Answer] = {}
+        self._queue, self._answers = deque[Part](), dict[int, Answer]()
         self._version, self._weights = -1, None
         strategy, self._reserved = _place(num_workers, cpus, gpus)
         actor_class = ray.remote(worker).options(
@@ -102,7 +100,7 @@ class Fleet:
         self._members = [Member(actor_class.remote(spec)) for _ in range(num_workers)]
         self._unwell: dict[Member, None] = {}
         self._asked: dict[Any, Member] = {}  # who is to answer each reference that is waited for
-        self._wait_until_up()
+        self._rising = [member.actor.ping.remote() for member in self._members]
         self._doors = Doors(self._members)
 
     def publish(self, version: int, modules: Mapping[str, nn.Module]) -> None:
@@ -115,6 +113,7 @@ class Fleet:
 
     def request(self, update: int, request: Request) -> None:
         """See `RolloutSource.request`."""
+        self._wait_until_up()
         parts = request.split(self._spec.batch)
         self._answers[update] = Answer([None] * len(parts), len(parts))
         for index, part in enumerate(parts):
@@ -126,6 +125,7 @@ class Fleet:
         while self._answers[update].missing:
             self._hand_out()
             self._take_in()
+        self._hand_out(limit=None)  # who asks for a part while the driver learns would get none
         parts = self._answers.pop(update).parts
         return Trajectories.cat([part for part in parts if part is not None])
 
@@ -141,21 +141,21 @@ class Fleet:
             remove_placement_group(self._reserved)
 
     def _wait_until_up(self) -> None:
-        timeout = _START_TIMEOUT_S + _START_TIMEOUT_PER_WORKER_S * len(self._members)
-        pings = [member.actor.ping.remote() for member in self._members]
+        """At the first request: while they rise, the learner's data are made ready."""
+        pings, self._rising = self._rising, []
+        timeout = _START_TIMEOUT_S + _START_TIMEOUT_PER_WORKER_S * len(pings)
         try:
             ray.get(pings, timeout=timeout)
         except GetTimeoutError as error:
-            up, _ = ray.wait(pings, num_returns=len(pings), timeout=0)
-            self.close()
+            up = ray.wait(pings, num_returns=len(pings), timeout=0)[0]
             raise UserError(
                 f"{len(up)} of {len(pings)} rollout workers came up within {timeout:.0f} s"
             ) from error
 
-    def _hand_out(self) -> None:
-        """Oldest first, to the actor that has least to do."""
+    def _hand_out(self, limit: int | None = IN_FLIGHT) -> None:
+        """Oldest first, to the actor that has least to do, and never more than `limit` to one."""
         while self._queue:
-            member = self._doors.least()
+            member = self._doors.least(limit)
             if member is None:
                 return
             part = self._queue.popleft()

@@ -50,7 +50,8 @@ class Member:
     Attributes:
         actor: its handle.
         parts: what it was given, by the reference to its answer.
-        door: which of the doors it stands at, None where it takes no part.
+        door: which of the doors it stands at, that is how much it has to do; None where it takes no
+            part.
         ping: set while it is not known to be well.
         pause_s: between its pings.
         not_before: monotonic time of the next ping, 0 while none is to be sent.
@@ -74,7 +75,7 @@ class Doors:
     """
 
     def __init__(self, members: Iterable[Member]) -> None:
-        self._by_load: list[OrderedDict[Member, None]] = [OrderedDict() for _ in range(IN_FLIGHT)]
+        self._by_load: list[OrderedDict[Member, None]] = []
         for member in members:
             self.place(member)
 
@@ -82,11 +83,19 @@ class Doors:
         """Put an actor where it belongs, after what it does or how it is has changed."""
         if member.door is not None:
             del self._by_load[member.door][member]
-        load = len(member.parts)
-        member.door = load if load < IN_FLIGHT and not member.unwell_since else None
+        member.door = None if member.unwell_since else len(member.parts)
         if member.door is not None:
+            while len(self._by_load) <= member.door:
+                self._by_load.append(OrderedDict())
             self._by_load[member.door][member] = None
 
-    def least(self) -> Member | None:
-        """The actor that has least to do, the longest so; None where nobody can take a part."""
-        return next((next(iter(door)) for door in self._by_load if door), None)
+    def least(self, limit: int | None = IN_FLIGHT) -> Member | None:
+        """The actor that has least to do, the longest so.
+
+        Args:
+            limit: only one that has fewer parts than that; None: one that has any number.
+
+        Returns:
+            the actor, or None where nobody can take a part.
+        """
+        return next((next(iter(door)) for door in self._by_load[:limit] if door), None)

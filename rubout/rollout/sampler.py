@@ -14,7 +14,7 @@ from rubout.plugins import resolve
 from rubout.policy import Generation, Policy
 from rubout.reward import Reward
 from rubout.rollout.completions import Completions
-from rubout.rollout.draw import action_probs, inverse_cdf, uniforms
+from rubout.rollout.draw import draw, uniforms
 from rubout.types import Sequences, Trajectories
 
 RewardFunction = Callable[[Trajectories], Tensor]
@@ -155,24 +155,20 @@ class Sampler:
         completions = self._completions(request, temperature, suppress)
         numbers = torch.arange(request.count, device=self._device) + request.first
         log_probs: list[Tensor] = []
-        while not bool(env.over_B.all()):
-            going = (~env.over_B).nonzero().squeeze(1)
-            probs_MA = action_probs(
+        while len(going := (~env.over_B).nonzero().squeeze(1)):
+            rows = None if len(going) == request.count else going
+            drawn = draw(
                 self.policy.space,
-                generation.logits(going),
-                env.legality[going],
+                generation,
+                rows,
+                env.legality if rows is None else env.legality[going],
+                uniforms(request.seed, numbers[going], len(log_probs)),
                 temperature,
                 suppress,
             )
-            chosen_M = inverse_cdf(probs_MA, uniforms(request.seed, numbers[going], len(log_probs)))
-            chances_M = probs_MA.gather(1, chosen_M.unsqueeze(1)).squeeze(1)
-            actions_B = torch.zeros_like(numbers).index_copy(0, going, chosen_M)
-            log_probs.append(
-                torch.zeros(request.count, device=self._device).index_copy(
-                    0, going, chances_M.log_().float()
-                )
-            )
-            env.step(actions_B)
+            actions_B, log_probs_B = (_spread(part, rows, request.count) for part in drawn)
+            log_probs.append(log_probs_B)
+            env.advance(actions_B)
             generation.step(actions_B, env.keys)
             if completions is not None:
                 completions.branch(generation, env.tape, env.episodes(), ~env.over_B)
@@ -226,3 +222,10 @@ class Sampler:
             make: Any = resolve("envs.vector_env:SequenceVectorEnv")
             self._envs[key] = make(num_envs, reward=reward, **self._options)
         return self._envs[key]
+
+
+def _spread(values_M: Tensor, rows_M: Tensor | None, count: int) -> Tensor:
+    """The values in their rows, 0 in the others; None: they are all there."""
+    if rows_M is None:
+        return values_M
+    return values_M.new_zeros(count).index_copy(0, rows_M, values_M)

@@ -27,7 +27,7 @@ def pack(trajectories: Trajectories, num_actions: int) -> Packed:
         "log_probs": trajectories.log_probs_BT.cpu().numpy(),
         "num_actions": trajectories.num_actions_B.cpu().numpy().astype(np.int32),
         "terminated": trajectories.terminated_B.cpu().numpy(),
-        "policy_version": trajectories.policy_version_B.cpu().numpy(),
+        "policy_version": trajectories.policy_version_B.cpu().numpy().astype(np.int32),
     }
     if trajectories.prompts is not None:
         packed["prompt_tokens"] = trajectories.prompts.tokens_BL.cpu().numpy().astype(small)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import ray
-import torch
 
+from rubout.process import set_up
 from rubout.rollout.sampler import Request
 from rubout.rollout.source import RolloutSpec, receivers
 from rubout.rollout.wire import Packed, load_weights, pack
@@ -16,7 +16,7 @@ class RolloutWorker:
     """A plain class, so that it runs and is tested without Ray; `fleet` makes actors of it."""
 
     def __init__(self, spec: RolloutSpec) -> None:
-        torch.set_num_threads(spec.threads)
+        set_up(spec.threads)
         self._spec = spec
         self._sampler = spec.sampler()
         self._version = -1

@@ -24,7 +24,8 @@ from rubout.tasks.codecs import IdsCodec
 from rubout.types import ActionSpace, Sequences, Trajectories
 
 _GATES = ("i", "f", "c", "og")  # torch's order: input, forget, cell, output
-_BATCH = 500
+_BATCH = 2500
+_DRAW = 2  # counts up where the same seed comes to draw other sequences
 
 
 @dataclass(frozen=True)
@@ -65,22 +66,34 @@ class Oracle(Task):
         self._policy = _policy(arrays, config.length)
         self.space: ActionSpace = self._policy.space
         self.codec = IdsCodec(self.space.num_tokens)
+        self._tokens: dict[Split, np.ndarray] = {}
 
     def oracle(self) -> LSTMPolicy:
         """The true distribution."""
         return self._policy
 
+    def count(self, name: Split) -> int:
+        """See `Task.count`."""
+        number: int = getattr(self.config, name)
+        return number
+
     def split(self, name: Split) -> Trajectories:
-        """See `Task.split`. Drawn once and kept in the user's cache folder."""
-        key: dict[str, object] = {**asdict(self.config), "split": name, "torch": torch.__version__}
+        """See `Task.split`. Drawn once and kept, here and in the user's cache folder."""
+        if name not in self._tokens:
+            self._tokens[name] = self._read_or_draw(name)
+        tokens_BL = torch.from_numpy(self._tokens[name]).long()
+        lengths_B = torch.full((len(tokens_BL),), self.config.length)
+        return written(self.space, Sequences(tokens_BL, lengths_B))
+
+    def _read_or_draw(self, name: Split) -> np.ndarray:
+        key: dict[str, object] = {**asdict(self.config), "split": name, "draw": _DRAW}
+        key["torch"] = torch.__version__
         if self.config.params:
             key["params"] = Path(self.config.params).read_bytes()
-        tokens = cached("oracle", key, lambda: self._draw_split(name))
-        lengths = torch.full((len(tokens),), self.config.length)
-        return written(self.space, Sequences(torch.from_numpy(tokens).long(), lengths))
+        return cached("oracle", key, lambda: self._draw_split(name))
 
     def _draw_split(self, name: Split) -> np.ndarray:
-        request = Request(seed_of(self.config.seed, "oracle", name), 0, getattr(self.config, name))
+        request = Request(seed_of(self.config.seed, "oracle", name), 0, self.count(name))
         sampler = Sampler(self._policy)
         parts = [survivors(self.space, sampler.sample(part)) for part in request.split(_BATCH)]
         return Sequences.cat(parts).tokens_BL.numpy().astype(np.int32)

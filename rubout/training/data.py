@@ -8,7 +8,24 @@ import torch
 from torch import Tensor
 
 from rubout.rollout.draw import seed_of
+from rubout.task import Split, Task
 from rubout.types import Trajectories
+
+
+class Splits:
+    """The splits of a task, each made when it is first read, and kept.
+
+    An update needs the training split alone. Only who evaluates reads the others.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._made: dict[Split, Trajectories] = {}
+
+    def __getitem__(self, name: Split) -> Trajectories:
+        if name not in self._made:
+            self._made[name] = self._task.split(name)
+        return self._made[name]
 
 
 class Batches:

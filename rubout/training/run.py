@@ -27,7 +27,7 @@ from rubout.task import Split, Task
 from rubout.training import checkpoint
 from rubout.training.checkpoint import RunState
 from rubout.training.config import TrainConfig
-from rubout.training.data import Batches
+from rubout.training.data import Batches, Splits
 from rubout.training.gather import gather
 from rubout.training.run_folder import RESUME, RunFolder
 from rubout.types import Sequences, Trajectories
@@ -60,8 +60,7 @@ class Run:
         self._rollouts, self._report = rollouts, report
         self.group, self.device = learner.context.group, learner.context.device
         rank, size = self.group.rank, self.group.size
-        splits: tuple[Split, ...] = ("train", "validation", "test")
-        self._splits = {name: task.split(name) for name in splits}
+        self._splits = Splits(task)
         self.batches = Batches(self._splits["train"], config.batch_size, config.seed, rank, size)
         self._asked: set[int] = set()
         self._published = -1

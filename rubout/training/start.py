@@ -11,19 +11,16 @@ import torch
 from tensorboardX import SummaryWriter
 
 from rubout.learner import Group, Learner
+from rubout.process import set_up
 from rubout.rollout.source import LocalRollouts, Losses, RolloutSource
-from rubout.task import Codec
+from rubout.task import Codec, Task
 from rubout.training import checkpoint
 from rubout.training.checkpoint import RunState
 from rubout.training.config import TrainConfig
 from rubout.training.loop import train
 from rubout.training.run import Record, Run
 from rubout.training.run_folder import RunFolder
-from rubout.training.setup import (
-    build_learner,
-    build_task,
-    rollout_spec,
-)
+from rubout.training.setup import build_learner, build_task, rollout_spec
 from rubout.types import Trajectories
 
 
@@ -33,6 +30,7 @@ def start(
     group: Group,
     device: torch.device,
     report: Callable[[Record], None],
+    task: Task | None = None,
 ) -> tuple[RunState, Losses]:
     """Train from the newest checkpoint of the folder, or from the beginning.
 
@@ -42,12 +40,13 @@ def start(
         group: the learners that train together.
         device: of this learner.
         report: called on rank 0 with every record that goes into metrics.jsonl.
+        task: that of the config where it is made already.
 
     Returns:
         the final state, and what was lost on the way and made good.
     """
-    torch.set_num_threads(config.threads)
-    task = build_task(config)
+    set_up(config.threads)
+    task = task or build_task(config)
     fingerprint = task.codec.fingerprint
     resumed = bool(checkpoint.checkpoints(folder.checkpoints))
     begun = replace(config, init=None) if resumed else config

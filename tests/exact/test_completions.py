@@ -11,6 +11,7 @@ from torch import Tensor
 from rubout.policy import Policy
 from rubout.reward import Reward
 from rubout.rollout import completions as completions_module
+from rubout.rollout import draw as draw_module
 from rubout.rollout.draw import seed_of
 from rubout.rollout.rewards import WeightedSum
 from rubout.rollout.sampler import Request, Sampler
@@ -186,7 +187,8 @@ def test_each_is_as_typed_by_itself(
     for size in (1, 4):
         same_values(sample(request.split(size)), whole)
     monkeypatch.setattr(completions_module, "_WIDEST", {"cpu": 1})
-    monkeypatch.setattr(completions_module, "_DRAWN_AT_ONCE", {"cpu": 1})
+    monkeypatch.setattr(draw_module, "_AT_ONCE", {"cpu": 1})
+    monkeypatch.setattr(draw_module, "_LEAST_ROWS", 1)
     same_values(sample([request]), whole)
 
 

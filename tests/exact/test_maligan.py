@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learners.adversarial import phase
-from learners.maligan import MaliGAN, MaliGANConfig, maligan_loss
+from learners.maligan import MaliGAN, MaliGANConfig, maligan_weights
 from rubout.discriminators import DiscriminatorConfig
 from rubout.learner import Alone, Context
 from rubout.policies.network import NetworkPolicy
@@ -86,13 +86,9 @@ def test_the_expected_gradient_of_two_samples_is_the_same_for_every_baseline(wor
     rows = torch.stack([first, second], dim=1).flatten()
     weights = 2 * ratios[rows] / (ratios[first] + ratios[second]).repeat_interleave(2)
     chances = (p[first] * p[second]).repeat_interleave(2)
-    loss = maligan_loss(  # linear in log p: the mean of the pairs' losses
-        chances.unsqueeze(1) * log_probs[rows],
-        weights,
-        torch.zeros_like(rows),
-        b,
-        torch.tensor(2.0),
-    )
+    weights = maligan_weights(weights, torch.zeros_like(rows), b, torch.tensor(2.0), T)
+    # Linear in log p: the mean of the pairs' losses.
+    loss = (weights * chances.unsqueeze(1) * log_probs[rows]).sum()
     masses = [0.0] * 64
     for one, (p_one, r_one) in enumerate(zip(p.tolist(), ratios.tolist(), strict=True)):
         for other, (p_other, r_other) in enumerate(zip(p.tolist(), ratios.tolist(), strict=True)):

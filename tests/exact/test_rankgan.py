@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from learners.rankgan import RankGAN, RankGANConfig
-from learners.seqgan import policy_gradient_loss
 from rubout.learner import Alone, Context
 from rubout.ranker import Ranker, RankerConfig, cosines, log_ranks
 from rubout.rollout.draw import seed_of
@@ -128,7 +127,7 @@ def test_the_policy_gradient_is_that_of_the_expected_rank(world):
         ],
         dim=1,
     ).detach()
-    loss = policy_gradient_loss(p.detach().unsqueeze(1) * log_probs, values)
+    loss = -(values * p.detach().unsqueeze(1) * log_probs).sum()
     weight = policy.head.weight
     found = torch.autograd.grad(loss, weight, retain_graph=True)[0]
     expected = torch.autograd.grad(-(p * ranks).sum(), weight)[0]

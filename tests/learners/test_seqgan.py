@@ -83,7 +83,8 @@ def test_demand_and_judge() -> None:
     judge = learner.judge()
     assert (judge.name, judge.share) == ("rubout.discriminators:Discriminator", 0.25)
     assert judge.options == {
-        "kind": "cnn", "filters": "small", "embedding": 4, "hidden": 4, "layers": 2, "dropout": 0.0
+        "kind": "cnn", "filters": "small", "embedding": 4, "hidden": 4, "layers": 2, "dropout": 0.0,
+        "precision": "float32",
     }  # fmt: skip
     assert learner.published() == {"policy": learner.policy, "reward": learner.reward}
     assert learner.reward.network is learner.discriminator, "what is published is what is trained"

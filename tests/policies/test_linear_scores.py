@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from rubout.policies import linear_scores as module
-from rubout.policies.linear_scores import linear_scores
+from rubout.policies.linear_scores import linear_likelihood, linear_scores
 from rubout.types import ActionSpace, Legality
 
 SPACES = {
@@ -46,6 +46,7 @@ def plain(
 def test_values_and_gradients(name: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     space = SPACES[name]
     monkeypatch.setattr(module, "_CHUNK_ELEMENTS", {"cpu": rows * space.size})
+    monkeypatch.setattr(module, "_LEAST_ROWS", 1)
     hidden, weight, bias, actions = inputs(space)
     expected = plain(hidden, weight, bias, actions, space.mask(states(space)))
     found = linear_scores(hidden, weight, bias, actions, space, states(space))
@@ -62,6 +63,7 @@ def test_values_and_gradients(name: str, rows: int, monkeypatch: pytest.MonkeyPa
 def test_gradcheck(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     space = SPACES[name]
     monkeypatch.setattr(module, "_CHUNK_ELEMENTS", {"cpu": 4 * space.size})
+    monkeypatch.setattr(module, "_LEAST_ROWS", 1)
     hidden, weight, bias, actions = inputs(space)
 
     def scores(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,3 +100,55 @@ def test_an_illegal_choice_has_probability_zero() -> None:
     chosen, logsumexp = linear_scores(hidden, weight, bias, backspaces, space, states(space))
     assert chosen.isinf().equal(~states(space).backspace)
     assert logsumexp.isfinite().all()
+
+
+@pytest.mark.parametrize("rows", [1, 5, M, 100])
+@pytest.mark.parametrize("name", SPACES)
+def test_likelihood_is_the_weighted_sum(
+    name: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Value and gradients are those of the scores, times whatever follows."""
+    space = SPACES[name]
+    monkeypatch.setattr(module, "_CHUNK_ELEMENTS", {"cpu": rows * space.size})
+    monkeypatch.setattr(module, "_LEAST_ROWS", 1)
+    hidden, weight, bias, actions = inputs(space)
+    weights = torch.linspace(-1, 2, M, dtype=torch.float64)
+    chosen, logsumexp = plain(hidden, weight, bias, actions, space.mask(states(space)))
+    expected = (weights * (chosen - logsumexp)).sum()
+    found, log_probs = linear_likelihood(
+        hidden, weight, bias, actions, weights, space, states(space)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(log_probs, (chosen - logsumexp).detach(), rtol=1e-12, atol=1e-12)
+    assert not log_probs.requires_grad
+    wanted = torch.autograd.grad(expected.square(), (hidden, weight, bias))
+    given = torch.autograd.grad(found.square(), (hidden, weight, bias))
+    for one, other in zip(given, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_likelihood_where_nothing_is_differentiated() -> None:
+    space = SPACES["eos"]
+    hidden, weight, bias, actions = (value.detach() for value in inputs(space))
+    weights = torch.ones(M, dtype=torch.float64)
+    found, log_probs = linear_likelihood(
+        hidden, weight, bias, actions, weights, space, states(space)
+    )
+    assert found.equal(log_probs.sum())
+    assert not found.requires_grad
+
+
+@pytest.mark.parametrize("logit", [0.0, -60.0, -80.0, -200.0, -1e4])
+def test_however_unlikely_the_choice(logit: float) -> None:
+    """A probability too small for float32 still has its logarithm."""
+    space = ActionSpace(3, 2, eos=False)
+    hidden = torch.ones(1, 1)
+    weight = torch.tensor([[logit], [0.0], [1.0]])
+    legality = Legality(torch.tensor([True]), torch.tensor([False]), torch.tensor([-1]))
+    actions = torch.tensor([0])
+    bias = torch.zeros(3)
+    expected = torch.log_softmax(weight.squeeze(1).double(), 0)[0].float()
+    chosen, logsumexp = linear_scores(hidden, weight, bias, actions, space, legality)
+    torch.testing.assert_close(chosen - logsumexp, expected.unsqueeze(0), rtol=1e-6, atol=0)
+    _, log_probs = linear_likelihood(hidden, weight, bias, actions, torch.ones(1), space, legality)
+    torch.testing.assert_close(log_probs, expected.unsqueeze(0), rtol=1e-6, atol=0)

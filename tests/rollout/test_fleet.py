@@ -196,6 +196,35 @@ def test_an_error_in_a_reward_is_shown(make_fleet: MakeFleet) -> None:
     assert fleet.losses.requests == 0, "a mistake is not a loss: it would happen again"
 
 
+def test_actors_have_work_while_the_driver_learns(make_fleet: MakeFleet) -> None:
+    """All that was asked for lies at their doors when `collect` is left, in equal shares."""
+    model = policy()
+    local, fleet = LocalRollouts(SPEC, model), make_fleet(SPEC)
+    for source in (local, fleet):
+        source.publish(0, {"policy": model})
+        for update in range(2):
+            source.request(update, Request(7 + update, 0, 48))
+    assert_same([fleet.collect(0)], [local.collect(0)])
+    assert not fleet._queue
+    assert fleet._answers[1].missing == sum(len(member.parts) for member in fleet._members)
+    assert_same([fleet.collect(1)], [local.collect(1)])
+
+
+def test_actors_rise_while_the_driver_prepares(
+    make_fleet: MakeFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first request waits for them, and says so where they do not come."""
+    from rubout.rollout import fleet
+
+    monkeypatch.setattr(fleet, "_START_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(fleet, "_START_TIMEOUT_PER_WORKER_S", 0.0)
+    monkeypatch.setattr(fleet, "_place", lambda *_: ("DEFAULT", None))
+    made = make_fleet(SPEC, 1)
+    made.publish(0, {"policy": policy()})
+    with pytest.raises(UserError, match="0 of 1 rollout workers came up"):
+        made.request(0, Request(7, 0, 4))
+
+
 def free_cpus(wanted: float) -> float:
     """What is free, once it is as much as that, or after ten seconds."""
     import ray

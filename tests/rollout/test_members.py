@@ -40,3 +40,16 @@ def test_those_who_have_as_much_to_do_take_turns() -> None:
         doors.place(member)
     assert order == [0, 1, 2] * IN_FLIGHT
     assert doors.least() is None
+
+
+def test_without_a_limit_all_is_given_out_evenly() -> None:
+    members = [Member(number) for number in range(3)]
+    members[1].unwell_since = 1.0
+    doors = Doors(members)
+    for _ in range(11):
+        member = doors.least(limit=None)
+        assert member is not None
+        member.parts[object()] = None  # type: ignore[assignment]
+        doors.place(member)
+    assert [len(member.parts) for member in members] == [6, 0, 5]
+    assert doors.least() is None, "whoever keeps a limit gives them no more"

@@ -12,7 +12,7 @@ from rubout.learner import Demand
 from rubout.noise import Noise
 from rubout.tape import survivors, written
 from rubout.training import setup
-from rubout.training.data import Batches
+from rubout.training.data import Batches, Splits
 from rubout.training.run import Run
 from rubout.types import ActionSpace, Sequences, Trajectories
 from tests.learners.group import members
@@ -128,6 +128,35 @@ def test_slips_come_at_the_rate_that_is_asked_for(ranks, rate):
     full = (meant.actions_BT < space.num_tokens).logical_and(meant.mask_BT).sum(1)
     can = meant.num_actions_B - (full == space.max_length).long()  # <eos> on a full tape cannot
     assert deletions.equal(torch.minimum(room, can))
+
+
+def test_a_split_is_made_once_and_only_when_it_is_read(config):
+    task = setup.build_task(config())
+    made = []
+
+    def split(name):
+        made.append(name)
+        return type(task).split(task, name)
+
+    task.split = split
+    splits = Splits(task)
+    assert made == []
+    for name in ("validation", "train", "validation"):
+        assert same(splits[name], type(task).split(task, name))
+    assert made == ["validation", "train"]
+
+
+def test_a_learner_reads_the_training_split_alone(config):
+    """The others are read by who evaluates."""
+    given = config()
+    task = setup.build_task(given)
+    made = []
+    split = task.split
+    task.split = lambda name: made.append(name) or split(name)
+    learner = setup.build_learner(given, task, members(1)[0], torch.device("cpu"))
+    run = Run(given, None, task, learner, None, print)
+    run.data(0)
+    assert made == ["train"]
 
 
 def test_epochs_are_counted(data):

@@ -1,0 +1,88 @@
+"""Matrix products at the speed of the processor.
+
+torch's own float32 products on a CPU are MKL's, which runs AVX2 code on processors of other makers
+than Intel even where they have AVX-512: half their speed. oneDNN, which torch carries for
+recurrences and convolutions, has no such preference. `product` goes through it where it is there;
+what it computes is the same float32 product, to rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional
+
+
+def product(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
+    """Every row of one matrix times every row of another; it carries no gradient.
+
+    Args:
+        left_MK: float [M, K], of any strides.
+        right_NK: the same dtype, [N, K], of any strides.
+        bias_N: added to every row, or None.
+
+    Returns:
+        [M, N].
+    """
+    assert not (torch.is_grad_enabled() and (left_MK.requires_grad or right_NK.requires_grad))
+    is_float32 = left_MK.dtype is right_NK.dtype is torch.float32
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    on_cpu = left_MK.device.type == "cpu" and has_onednn
+    if not (is_float32 and on_cpu and left_MK.numel()):
+        return functional.linear(left_MK, right_NK, bias_N)
+    # Matrices whose neighbours lie apart along both dimensions take it a thousand times as long.
+    left, right = (
+        each if 1 in each.stride() else each.contiguous() for each in (left_MK, right_NK)
+    )
+    with_onednn: Any = torch.ops.mkldnn._linear_pointwise
+    found: Tensor = with_onednn(left, right, bias_N, "none", [], "")
+    return found
+
+
+def linear(inputs_MK: Tensor, weight_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
+    """What torch's `functional.linear` is, gradients too, by `product`.
+
+    Args:
+        inputs_MK: float [..., K].
+        weight_NK: [N, K].
+        bias_N: [N], or None.
+
+    Returns:
+        [..., N].
+    """
+    if inputs_MK.device.type != "cpu":
+        return functional.linear(inputs_MK, weight_NK, bias_N)
+    flat_MK = inputs_MK.flatten(0, -2)
+    result: Tensor = _Linear.apply(flat_MK, weight_NK, bias_N)  # type: ignore[no-untyped-call]
+    return result.view(*inputs_MK.shape[:-1], weight_NK.shape[0])
+
+
+class Linear(nn.Linear):
+    """A linear layer by `linear`: torch's own, with its names and its initialisation."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """See `torch.nn.Linear`."""
+        return linear(input, self.weight, self.bias)
+
+
+class _Linear(Function):
+    @staticmethod
+    def forward(ctx: Any, inputs_MK: Tensor, weight_NK: Tensor, bias_N: Tensor | None) -> Tensor:
+        """See `linear`."""
+        ctx.save_for_backward(inputs_MK, weight_NK)
+        return product(inputs_MK, weight_NK, bias_N)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Two products, each only where it is asked for."""
+        inputs_MK, weight_NK = ctx.saved_tensors
+        (output_MN,) = gradients
+        inputs, weight, bias = ctx.needs_input_grad
+        return (
+            product(output_MN, weight_NK.T) if inputs else None,
+            product(output_MN.T, inputs_MK.T) if weight else None,
+            output_MN.sum(0) if bias else None,
+        )

@@ -1,0 +1,81 @@
+"""Products by oneDNN are torch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from rubout.products import Linear, linear, product
+
+sizes = st.integers(1, 40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=sizes, inner=sizes, columns=sizes, turned=st.booleans(), bias=st.booleans())
+def test_product(rows: int, inner: int, columns: int, *, turned: bool, bias: bool) -> None:
+    """Of matrices that lie in memory by rows or by columns."""
+    generator = torch.Generator().manual_seed(rows + 41 * inner + 1681 * columns)
+    left = torch.randn(inner, rows, generator=generator).T
+    right = torch.randn(inner, columns, generator=generator).T
+    if turned:
+        left, right = left.contiguous(), right.contiguous()
+    added = torch.randn(columns, generator=generator) if bias else None
+    wanted = left.double() @ right.double().T + (0.0 if added is None else added.double())
+    found = product(left, right, added)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_dtypes_stay_what_they_are(dtype: torch.dtype) -> None:
+    left, right = torch.randn(3, 4, dtype=dtype), torch.randn(5, 4, dtype=dtype)
+    assert product(left, right).equal(functional.linear(left, right))
+
+
+def test_no_rows() -> None:
+    assert product(torch.zeros(0, 4), torch.zeros(5, 4)).shape == (0, 5)
+
+
+def test_a_product_that_should_carry_a_gradient_is_refused() -> None:
+    with pytest.raises(AssertionError):
+        product(torch.zeros(2, 3, requires_grad=True), torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_is_torchs(*, bias: bool) -> None:
+    """Values and gradients, through any leading shape, each only where it is asked for."""
+    torch.manual_seed(0)
+    inputs, weight = torch.randn(2, 3, 7), torch.randn(5, 7)
+    added, factors = torch.randn(5) if bias else None, torch.randn(2, 3, 5)
+    held = [value for value in (inputs, weight, added) if value is not None]
+    for asked in range(1, 2 ** len(held)):
+        chosen = [value for place, value in enumerate(held) if asked >> place & 1]
+        for value in held:
+            value.requires_grad_(any(value is one for one in chosen))
+        found = linear(inputs, weight, added)
+        wanted = functional.linear(inputs, weight, added)
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+        gradients = torch.autograd.grad((found * factors).sum(), chosen)
+        others = torch.autograd.grad((wanted * factors).sum(), chosen)
+        for one, other in zip(gradients, others, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_the_layer_is_torchs() -> None:
+    torch.manual_seed(0)
+    ours = Linear(4, 3)
+    torch.manual_seed(0)
+    theirs = nn.Linear(4, 3)
+    assert ours.weight.equal(theirs.weight)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    torch.testing.assert_close(ours(torch.ones(2, 4)), theirs(torch.ones(2, 4)))
+
+
+def test_gradcheck() -> None:
+    torch.manual_seed(0)
+    given = [torch.randn(*shape, dtype=torch.float64) for shape in ((3, 4), (5, 4), (5,))]
+    assert torch.autograd.gradcheck(linear, [value.requires_grad_() for value in given])
