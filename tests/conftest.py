@@ -1,11 +1,17 @@
-"""One thread: the machine's cores are few, and tests are small. Faults only where asked for."""
+"""One thread: the machine's cores are few, and tests are small. Faults only where asked for.
+
+No test is timed, by hypothesis either: other programs may take the machine meanwhile.
+"""
 
 import os
 
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
