@@ -14,13 +14,13 @@ The prefixes x_<t are constants: the gradient goes through the full softmax, and
 
 Deviations. To hold the prefixes constant leaves out how they depend on G: what is descended is not
 the whole gradient of the divergence of sequences, although both vanish where G = M = p.
-`full_gradient` adds the missing term, by the score function. One batch of samples serves the step
-of G and then that of M; the code draws two. Both losses are means over actions.
+`full_gradient` adds the missing term, by the score function, in a pass of its own: a generator with
+dropout draws another mask there. One batch of samples serves the step of G and then that of M; the
+code draws two. Both losses are means over actions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -32,9 +32,6 @@ from rubout.learner import Context, Demand
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
 from rubout.policy import Policy
 from rubout.types import Trajectories
-
-# Elements of one chunk of [b, T, A], of which a step holds a few at a time.
-_CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**27}
 
 
 @dataclass(frozen=True)
@@ -69,49 +66,6 @@ class CoTConfig(MLEConfig):
             )
         if not 0 <= self.beta2 < 1:
             raise ValueError(f"learner.beta2 must be in [0, 1), not {self.beta2}")
-
-
-def divergences(generator_BTA: Tensor, mediator_BTA: Tensor) -> Tensor:
-    """KL( G(. | s) || M(. | s) ) of every state.
-
-    Args:
-        generator_BTA: log G(. | s), -inf where illegal, 0 on padding.
-        mediator_BTA: log M(. | s), likewise; a constant.
-
-    Returns:
-        float32 [B, T], 0 on padding; differentiable in the generator.
-    """
-    assert generator_BTA.shape == mediator_BTA.shape
-    assert not mediator_BTA.requires_grad
-    illegal_BTA = generator_BTA.detach().isinf()
-    generator_BTA = generator_BTA.masked_fill(illegal_BTA, 0.0)
-    ratio_BTA = generator_BTA - mediator_BTA.masked_fill(illegal_BTA, 0.0)
-    return (generator_BTA.exp() * ratio_BTA).sum(2)
-
-
-def generator_loss(
-    kl_BT: Tensor, log_probs_BT: Tensor, total_actions: Tensor, *, full_gradient: bool
-) -> Tensor:
-    """What the generator descends.
-
-    Args:
-        kl_BT: of every state, 0 on padding.
-        log_probs_BT: log G of the actions typed, 0 on padding.
-        total_actions: scalar, actions in the group's batch.
-        full_gradient: whether the gradient holds that of the prefixes.
-
-    Returns:
-        scalar; its value is the mean KL an action in either case.
-    """
-    assert kl_BT.shape == log_probs_BT.shape
-    loss = kl_BT.sum() / total_actions
-    if full_gradient:
-        # An action bears all that comes after it; what is at its own state has a gradient already.
-        kl_BT = kl_BT.detach()
-        later_BT = kl_BT.flip(1).cumsum(1).flip(1) - kl_BT
-        score = (log_probs_BT * later_BT).sum() / total_actions
-        loss = loss + score - score.detach()
-    return loss
 
 
 class CoT(MLE):
@@ -154,28 +108,23 @@ class CoT(MLE):
         return generator | mediator | {"jsd_shifted": jsd}
 
     def _teach_generator(self, rollouts: Trajectories) -> dict[str, float]:
-        group, total = self.context.group, self._total_actions(rollouts)
-        sums = torch.zeros(2, device=self.context.device)
-
-        def losses() -> Iterator[Tensor]:
-            for part in self._chunks(rollouts):
-                generator_BTA = self.policy.score(part, {"log_softmax"}).log_softmax_BTA
-                assert generator_BTA is not None
-                with torch.no_grad():
-                    mediator_BTA = self.mediator.eval().score(part, {"log_softmax"}).log_softmax_BTA
-                assert mediator_BTA is not None
-                kl_BT = divergences(generator_BTA, mediator_BTA)
-                log_probs_BT = generator_BTA.gather(2, part.actions_BT.unsqueeze(2)).squeeze(2)
-                sums[0] += kl_BT.detach().sum()
-                sums[1] -= log_probs_BT.detach().sum()
-                yield generator_loss(
-                    kl_BT, log_probs_BT, total, full_gradient=self.config.full_gradient
-                )
-
+        """One step on the divergences of all states."""
+        ones_BT = torch.ones_like(rollouts.log_probs_BT)
+        loss, kl_BT, log_probs_BT = self.policy.weighted_divergence(
+            self.mediator.eval(), rollouts, ones_BT
+        )
+        if self.config.full_gradient:
+            # An action bears all that comes after it; at its own state there is a gradient already.
+            later_BT = kl_BT.flip(1).cumsum(1).flip(1) - kl_BT
+            score, _ = self.policy.weighted_log_likelihood(rollouts, later_BT)
+            loss = loss + score  # for its gradient: what is reported is the divergence alone
+        total = self._total_actions(rollouts)
+        sums = torch.stack([kl_BT.sum(), -log_probs_BT.sum()])
         schedule(self.optimizer, self.config)
-        norm = self.step(losses(), self.optimizer, self.policy.parameters(), self.config.clip)
-        loss, entropy = (group.sum(sums) / total).tolist()
-        return {"generator/kl": loss, "generator/entropy": entropy, "generator/gradient_norm": norm}
+        parameters = self.policy.parameters()
+        norm = self.step(loss / total, self.optimizer, parameters, self.config.clip)
+        kl, entropy = (self.context.group.sum(sums) / total).tolist()
+        return {"generator/kl": kl, "generator/entropy": entropy, "generator/gradient_norm": norm}
 
     def _teach_mediator(self, data: Trajectories, rollouts: Trajectories) -> dict[str, float]:
         """One step on the balanced NLL."""
@@ -200,14 +149,6 @@ class CoT(MLE):
 
     def _total_actions(self, trajectories: Trajectories) -> Tensor:
         return self.context.group.sum(trajectories.num_actions_B.sum())
-
-    def _chunks(self, trajectories: Trajectories) -> Iterator[Trajectories]:
-        """Some sequences at a time, so that no [B, T, A] of all of them exists."""
-        elements = trajectories.actions_BT.shape[1] * self.context.space.size
-        limit = _CHUNK_ELEMENTS.get(self.context.device.type, 2**24)
-        rows = max(1, limit // elements)
-        for first in range(0, len(trajectories), rows):
-            yield trajectories[first : first + rows].trimmed()
 
     def modules(self) -> dict[str, nn.Module]:
         """See `Learner.modules`."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
+import torch
 from torch import Tensor, nn
 
 from rubout.keys import Keys
@@ -119,6 +120,37 @@ class Policy(nn.Module, ABC):
         log_probs_BT = self.score(trajectories, {"log_probs"}).log_probs_BT
         assert log_probs_BT is not None
         return (weights_BT * log_probs_BT).sum(), log_probs_BT.detach()
+
+    def weighted_divergence(
+        self, other: Policy, trajectories: Trajectories, weights_BT: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The sum over all states acted in of weight times KL( pi(. | s) || other(. | s) ).
+
+        A policy that knows how the other makes its logits can take its gradients at once, without
+        [B, T, A] of either.
+
+        Args:
+            other: a constant; of the same actions.
+            trajectories: the logs.
+            weights_BT: float32 [B, T], constants, finite also on padding.
+
+        Returns:
+            the sum, a scalar, differentiable in this policy's parameters; kl_BT, float32 [B, T],
+            and log_probs_BT as `score` gives them, both constants and 0 on padding.
+        """
+        own_BTA = self.score(trajectories, {"log_softmax"}).log_softmax_BTA
+        with torch.no_grad():
+            other_BTA = other.score(trajectories, {"log_softmax"}).log_softmax_BTA
+        assert own_BTA is not None
+        assert other_BTA is not None
+        assert own_BTA.shape == other_BTA.shape
+        illegal_BTA = own_BTA.detach().isinf()
+        legal_BTA = own_BTA.masked_fill(illegal_BTA, 0.0)
+        ratio_BTA = legal_BTA - other_BTA.masked_fill(illegal_BTA, 0.0)
+        kl_BT = (legal_BTA.exp() * ratio_BTA).sum(2)
+        labels_BT1 = trajectories.labels_BT.unsqueeze(2)
+        log_probs_BT = own_BTA.detach().gather(2, labels_BT1).squeeze(2)
+        return (weights_BT * kl_BT).sum(), kl_BT.detach(), log_probs_BT
 
     @abstractmethod
     def start(self, batch_size: int, prompts: Sequences | None = None) -> Generation:

@@ -33,6 +33,8 @@ def product(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> 
     on_cpu = left_MK.device.type == "cpu" and has_onednn
     if not (is_float32 and on_cpu and left_MK.numel()):
         return functional.linear(left_MK, right_NK, bias_N)
+    if len(left_MK) == 1:  # a row alone is summed in another order than one among many
+        return product(left_MK.expand(2, -1), right_NK, bias_N)[:1]
     # Matrices whose neighbours lie apart along both dimensions take it a thousand times as long.
     left, right = (
         each if 1 in each.stride() else each.contiguous() for each in (left_MK, right_NK)

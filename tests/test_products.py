@@ -36,6 +36,22 @@ def test_other_dtypes_stay_what_they_are(dtype: torch.dtype) -> None:
     assert product(left, right).equal(functional.linear(left, right))
 
 
+@pytest.mark.parametrize(("inner", "columns"), [(32, 5000), (128, 512), (512, 300)])
+def test_a_row_is_what_it_is_in_any_company(inner: int, columns: int) -> None:
+    """Bit for bit: draws do not depend on how sequences are split into batches."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(rows, inner, generator=generator) for rows in (70, columns))
+    whole = product(left, right)
+    for size in (1, 2, 7, 64):
+        parts = torch.cat([product(part, right) for part in left.split(size)])
+        assert parts.equal(whole), size
+
+
+def test_neighbours_that_lie_apart() -> None:
+    left, right = torch.randn(6, 8)[::2, ::2], torch.randn(10, 8)[::2, ::2]
+    torch.testing.assert_close(product(left, right), left @ right.T)
+
+
 def test_no_rows() -> None:
     assert product(torch.zeros(0, 4), torch.zeros(5, 4)).shape == (0, 5)
 

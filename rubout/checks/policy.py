@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from rubout.checks.common import close, need, row_of
 from rubout.checks.logs import random_logs
+from rubout.checks.sums import check_sums
 from rubout.keys import Keys, TapeState, blank, press
 from rubout.policy import Generation, Policy
 from rubout.types import Sequences, Trajectories
@@ -20,7 +21,8 @@ _Typing = tuple[Generation, TapeState]
 def check_policy(policy: Policy, seed: int = 0) -> None:
     """Whether a policy types as it scores, for logs with and without prompts and backspaces.
 
-    And whether what it types can be branched off and put together: `Generation.take`, `.join`.
+    And whether what it types can be branched off and put together (`Generation.take`, `.join`),
+    and its weighted sums are those of its scores.
 
     Args:
         policy: on the CPU; left as it was.
@@ -38,6 +40,7 @@ def check_policy(policy: Policy, seed: int = 0) -> None:
             _check_alone(policy, logs)
             _check_labels(policy, logs)
             _check_gradients(policy, logs)
+            check_sums(policy, logs)
             _check_some_logits(policy, logs)
             _check_taking(policy, logs, typed)
             _check_joining(policy, logs, typed)

@@ -1,7 +1,7 @@
 """What losses need of a linear layer over a large vocabulary, without its logits.
 
-They are made a chunk of rows at a time (`rubout.policies.linear_chunks`). `linear_scores` gives two
-numbers a state, from which any loss can be made; its backward pass makes each chunk again, and
+These are made a chunk of states at a time (`rubout.policies.linear_chunks`). `linear_scores` gives
+two numbers a state, from which any loss can be made; its backward pass makes each chunk again, and
 peak memory is one chunk, whatever M is. `linear_likelihood` gives a weighted sum of
 log-probabilities, whose gradient is known as soon as a chunk is: nothing is made twice.
 """

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from rubout.keys import Keys
+from rubout.policies.linear_chunks import Head
+from rubout.policies.linear_divergence import linear_divergence
 from rubout.policies.linear_scores import linear_likelihood, linear_scores
 from rubout.policy import Generation, Policy, Scores, Want
 from rubout.products import product
@@ -90,6 +92,28 @@ class NetworkPolicy(Policy):
             states.legality_M,
         )
         return total, spread(log_probs_M, real_BT)
+
+    def weighted_divergence(
+        self, other: Policy, trajectories: Trajectories, weights_BT: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Policy.weighted_divergence`; as `weighted_log_likelihood`, of two networks."""
+        if not isinstance(other, NetworkPolicy) or other.space != self.space:
+            return super().weighted_divergence(other, trajectories, weights_BT)
+        tape = replay(self.space, trajectories)
+        real_BT = trajectories.mask_BT
+        own = self._head(trajectories, tape)
+        with torch.no_grad():
+            constant = other._head(trajectories, tape)
+        total, kl_M, log_probs_M = linear_divergence(
+            own, constant, trajectories.labels_BT[real_BT], weights_BT[real_BT]
+        )
+        return total, spread(kl_M, real_BT), spread(log_probs_M, real_BT)
+
+    def _head(self, trajectories: Trajectories, tape: Tape) -> Head:
+        """The states that are acted in, and what gives their logits."""
+        states = _States.of(trajectories, tape, self.encode(tape), ends=False)
+        head = self.head
+        return Head(states.hidden_MD, head.weight, head.bias, self.space, states.legality_M)
 
     def read(
         self,

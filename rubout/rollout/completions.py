@@ -24,7 +24,7 @@ from rubout.rollout.draw import draw, seed_of, uniforms
 from rubout.types import ActionSpace, Trajectories
 
 # Elements that the logits [M, A] of all rows that are typed on together would have.
-_WIDEST = {"cpu": 2**23, "cuda": 2**27}
+_WIDEST = {"cpu": 2**24, "cuda": 2**27}
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def action_probs(
         logits_BA[:, suppress] = -torch.inf
     if temperature != 1.0:
         logits_BA = logits_BA / temperature
-    return torch.softmax(logits_BA, dim=1)
+    return torch.softmax(logits_BA, dim=1, out=logits_BA)
 
 
 def draw(

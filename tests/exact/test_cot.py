@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from learners import cot as module
-from learners.cot import CoT, CoTConfig, divergences, generator_loss
+from learners.cot import CoT, CoTConfig
 from rubout.learner import Alone, Context
+from rubout.policies import linear_chunks as module
 from rubout.policies.lstm import LSTMConfig
+from rubout.policy import Policy
 from rubout.rollout.draw import seed_of
 from rubout.rollout.sampler import Request, Sampler
 from rubout.types import ActionSpace, Trajectories
@@ -47,18 +48,13 @@ def gradient_of(learner: CoT, rollouts: Trajectories) -> Tensor:
     return weight.grad * rollouts.num_actions_B.sum() / len(rollouts)
 
 
-def weighted_gradient(policy: TabularPolicy, mediator: TabularPolicy, *, full: bool) -> Tensor:
-    """Of the module's loss over all sequences, each weighted by G(x)."""
+def weighted_gradient(policy: TabularPolicy, mediator: TabularPolicy) -> Tensor:
+    """Of what the step is made of, over all sequences, each weighted by G(x)."""
     whole = everything(policy.space)
-    generator_BTA = policy.score(whole, {"log_softmax"}).log_softmax_BTA
-    mediator_BTA = mediator.score(whole, {"log_softmax"}).log_softmax_BTA
-    assert generator_BTA is not None
-    assert mediator_BTA is not None
     chances_B1 = log_probs(policy, whole).exp().detach().unsqueeze(1)
-    kl_BT = chances_B1 * divergences(generator_BTA, mediator_BTA.detach())
-    log_probs_BT = generator_BTA.gather(2, whole.actions_BT.unsqueeze(2)).squeeze(2)
-    loss = generator_loss(kl_BT, log_probs_BT, torch.tensor(1.0), full_gradient=full)
-    return gradient(loss, policy)
+    weights_BT = chances_B1.expand(whole.actions_BT.shape)
+    total, _, _ = policy.weighted_divergence(mediator, whole, weights_BT)
+    return gradient(total, policy)
 
 
 def by_prefix(policy: TabularPolicy, text: tuple[int, ...]) -> Tensor:
@@ -128,12 +124,12 @@ def test_the_gradient_is_that_of_the_divergences_where_prefixes_are_constants(
         g, m = by_prefix(policy, text), by_prefix(mediator, text).detach()
         total = total + chance(policy, text) * (g * (g / m).log()).sum()
     torch.testing.assert_close(gradient(total, policy), expected, **EXACT)
-    found = weighted_gradient(policy, mediator, full=False)
+    found = weighted_gradient(policy, mediator)
     torch.testing.assert_close(found, expected, **EXACT)
     learner = make(policy, mediator)
     torch.testing.assert_close(gradient_of(learner, batch(policy)), expected, **EXACT)
     other = random_table(space, 5)
-    found = weighted_gradient(other, mediator, full=False)
+    found = weighted_gradient(other, mediator)
     torch.testing.assert_close(found, literal_gradient(other, mediator), **EXACT)
 
 
@@ -141,7 +137,6 @@ def test_the_full_gradient_is_that_of_the_divergence_of_sequences(space: ActionS
     policy, mediator, whole = counted(space, 1), random_table(space, 2), everything(space)
     own, of_mediator = log_probs(policy, whole), log_probs(mediator, whole).detach()
     expected = gradient((own.exp() * (own - of_mediator)).sum(), policy)
-    torch.testing.assert_close(weighted_gradient(policy, mediator, full=True), expected, **EXACT)
     part = literal_gradient(policy, mediator)
     assert (part - expected).norm() > 0.1 * expected.norm(), "the missing term is not small"
     learner = make(policy, mediator, full_gradient=True)
@@ -188,28 +183,39 @@ def test_the_divergence_that_is_reported(space: ActionSpace) -> None:
         )
 
 
+class Plain(TabularPolicy):
+    """A policy that knows no other sums than those of its scores."""
+
+    weighted_divergence = Policy.weighted_divergence
+    weighted_log_likelihood = Policy.weighted_log_likelihood
+
+
 @pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize("limit", [1, 70, 1000])
+def test_any_policy_will_do(full: bool, space: ActionSpace) -> None:
+    policy, mediator, plain = counted(space, 1), random_table(space, 2), Plain(space).double()
+    plain.load_state_dict(policy.state_dict())
+    rollouts = batch(policy)
+    learners = [make(each, mediator, full_gradient=full) for each in (policy, plain)]
+    found, expected = (gradient_of(each, rollouts) for each in learners)
+    torch.testing.assert_close(found, expected, **EXACT)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("rows", [1, 7, 50])
 def test_chunks_change_nothing(
-    limit: int, full: bool, space: ActionSpace, monkeypatch: pytest.MonkeyPatch
+    rows: int, full: bool, space: ActionSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rollouts, mediator = batch(counted(space, 1))[::5], random_table(space, 2)
     rollouts = rollouts[torch.randperm(len(rollouts), generator=torch.Generator().manual_seed(0))]
+    assert int(rollouts.num_actions_B.sum()) > 2 * rows
 
-    def taught() -> tuple[int, Tensor]:
-        learner = make(counted(space, 1), mediator, full_gradient=full)
-        chunks = list(learner._chunks(rollouts))
-        assert sum(len(part) for part in chunks) == len(rollouts)
-        return len(chunks), gradient_of(learner, rollouts)
+    def taught() -> Tensor:
+        return gradient_of(make(counted(space, 1), mediator, full_gradient=full), rollouts)
 
-    pieces, whole = taught()
-    assert pieces == 1
-    monkeypatch.setattr(module, "_CHUNK_ELEMENTS", {"cpu": limit})
-    pieces, found = taught()
-    rows = max(1, limit // (rollouts.actions_BT.shape[1] * space.size))
-    assert pieces == math.ceil(len(rollouts) / rows)
-    assert pieces > 1
-    torch.testing.assert_close(found, whole, rtol=1e-11, atol=1e-15)
+    whole = taught()
+    monkeypatch.setattr(module, "_CHUNK_ELEMENTS", {"cpu": rows * space.size})
+    monkeypatch.setattr(module, "_LEAST_ROWS", 1)
+    torch.testing.assert_close(taught(), whole, rtol=1e-11, atol=1e-15)
 
 
 @pytest.mark.parametrize("full", [False, True])

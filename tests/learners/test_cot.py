@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from learners.cot import CoT, CoTConfig, generator_loss
+from learners.cot import CoT, CoTConfig
 from learners.mle import MLE, MLEConfig
 from rubout.checks import check_learner
 from rubout.cli.main import main
@@ -110,21 +111,42 @@ def test_options_reach_the_optimisers_and_the_mediator() -> None:
     assert (by_default.mediator.embedding, by_default.mediator.dropout) == (64, 0.5)
 
 
+def typed_scores(learner: CoT, logs: Trajectories) -> tuple[Tensor, Tensor]:
+    """KL(G || M) of every state and log G of every action, by the full softmax."""
+    own_BTA = learner.policy.score(logs, {"log_softmax"}).log_softmax_BTA
+    mediator_BTA = learner.mediator.eval().score(logs, {"log_softmax"}).log_softmax_BTA
+    assert own_BTA is not None
+    assert mediator_BTA is not None
+    kl_BT = (own_BTA.exp() * (own_BTA - mediator_BTA.detach())).sum(2)
+    return kl_BT, own_BTA.gather(2, logs.labels_BT.unsqueeze(2)).squeeze(2)
+
+
 @pytest.mark.parametrize("full", [False, True])
-def test_an_action_bears_all_that_comes_after_it(full: bool) -> None:
-    kl_BT = torch.tensor([[1.0, 2.0, 4.0], [3.0, 5.0, 0.0]], requires_grad=True)
-    log_probs_BT = torch.tensor([[-1.0, -2.0, -3.0], [-4.0, -5.0, 0.0]], requires_grad=True)
-    loss = generator_loss(kl_BT, log_probs_BT, torch.tensor(5), full_gradient=full)
-    assert float(loss.detach()) == pytest.approx(15 / 5)
-    loss.backward()
-    assert kl_BT.grad is not None
-    torch.testing.assert_close(kl_BT.grad, torch.full((2, 3), 1 / 5))
-    if full:
-        assert log_probs_BT.grad is not None
-        later_BT = torch.tensor([[6.0, 4.0, 0.0], [5.0, 0.0, 0.0]])
-        torch.testing.assert_close(log_probs_BT.grad, later_BT / 5)
-    else:
-        assert log_probs_BT.grad is None
+@pytest.mark.parametrize("slips", [False, True])
+def test_an_action_bears_all_that_comes_after_it(full: bool, slips: bool) -> None:
+    learner, rollouts = make(full_gradient=full), own(0)
+    rollouts = rollouts[rollouts.num_actions_B <= SPACE.max_length]  # never full: all is legal
+    if slips:
+        meant_BT = (rollouts.actions_BT + rollouts.mask_BT.long()) % SPACE.size
+        rollouts = replace(rollouts, intended_BT=meant_BT)
+    for module in learner.modules().values():
+        module.double()
+    kl_BT, log_probs_BT = typed_scores(learner, rollouts)
+    total = rollouts.num_actions_B.sum()
+    loss = kl_BT.sum() / total
+    assert len(kl_BT) > 3
+    for row in range(len(kl_BT) if full else 0):
+        for step in range(kl_BT.shape[1]):
+            later = float(kl_BT[row, step + 1 :].sum().detach())
+            loss = loss + log_probs_BT[row, step] * later / total
+    held = [parameter for parameter in learner.policy.parameters() if parameter.requires_grad]
+    expected = torch.autograd.grad(loss, held)
+    metrics = learner._teach_generator(rollouts)
+    for parameter, gradient in zip(held, expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
+    assert metrics["generator/kl"] == pytest.approx(float(kl_BT.sum().detach() / total), rel=1e-9)
+    entropy = -float(log_probs_BT.sum().detach() / total)
+    assert metrics["generator/entropy"] == pytest.approx(entropy, rel=1e-9)
 
 
 def test_the_first_updates_may_be_maximum_likelihood() -> None:

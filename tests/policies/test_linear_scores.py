@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rubout.policies import linear_scores as module
+from rubout.policies import linear_chunks as module
 from rubout.policies.linear_scores import linear_likelihood, linear_scores
 from rubout.types import ActionSpace, Legality
 
