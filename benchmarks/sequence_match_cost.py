@@ -190,8 +190,11 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", choices=SCALES, default="cpu")
-    scale = SCALES[parser.parse_args().scale]
+    parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
+    options = parser.parse_args()
+    scale = SCALES[options.scale]
     set_up(1)
+    results = {}
     has_ray = importlib.util.find_spec("ray") is not None
     for name, world in WORLDS.items():
         if world["policy"] == "transformer" and scale.policy:
@@ -213,6 +216,7 @@ def main() -> None:
             ratios["chi2-mixture, overlapped"] = ours / mle
         elif scale.train:
             print("left out: overlapped rollouts, since ray is not installed")
+        results[name] = {"ratios": ratios, "per_token": per_token, "mle_s": base}
         before = [0.0, *list(ratios.values())[:-1]]
         rows = [
             [
@@ -230,6 +234,8 @@ def main() -> None:
             rows,
         )
     print(f"\n{machine()}")
+    if options.json:
+        options.json.write_text(json.dumps({"results": results} | machine(), indent=2))
 
 
 if __name__ == "__main__":

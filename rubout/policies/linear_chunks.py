@@ -65,6 +65,11 @@ class Head(NamedTuple):
         for rows in self.chunks():
             yield rows, self.mask_illegal_(rows, self.unmasked(rows))
 
+    def softmaxes(self) -> Iterator[tuple[slice, Tensor]]:
+        """The probabilities of all actions, of some states at a time."""
+        for rows, logits_MA in self.logits():
+            yield rows, torch.softmax(logits_MA, dim=1, out=logits_MA)
+
     def at(self, rows_R: Tensor) -> Head:
         """Some of the states, by number: int64 [R]."""
         return self._replace(hidden_MD=self.hidden_MD[rows_R], legality_M=self.legality_M[rows_R])

@@ -1,9 +1,10 @@
 """What losses need of a linear layer over a large vocabulary, without its logits.
 
 These are made a chunk of states at a time (`rubout.policies.linear_chunks`). `linear_scores` gives
-two numbers a state, from which any loss can be made; its backward pass makes each chunk again, and
-peak memory is one chunk, whatever M is. `linear_likelihood` gives a weighted sum of
-log-probabilities, whose gradient is known as soon as a chunk is: nothing is made twice.
+two numbers a state, from which any loss can be made; its backward pass makes each chunk again
+unless they are few, and peak memory is a constant, whatever M is. `linear_likelihood` gives a
+weighted sum of log-probabilities, whose gradient is known as soon as a chunk is: nothing is made
+twice.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from torch.autograd import Function
 
 from rubout.policies.linear_chunks import Chosen, Gradients, Head
 from rubout.types import ActionSpace, Legality
+
+# Elements of all softmaxes together that may wait for the backward pass.
+_KEPT_ELEMENTS = {"cpu": 2**23, "cuda": 2**28}
 
 
 def linear_scores(
@@ -95,11 +99,16 @@ class _LinearScores(Function):
         space: ActionSpace,
         legality_M: Legality,
     ) -> tuple[Tensor, Tensor]:
-        """See `linear_scores`; keeps the inputs alone."""
+        """See `linear_scores`; keeps the inputs, and the softmaxes where they are few."""
         head = Head(hidden_MD, weight_AD, bias_A, space, legality_M)
         chosen = Chosen(head, actions_M)
+        budget = _KEPT_ELEMENTS.get(hidden_MD.device.type, 2**24)
+        keeps = any(ctx.needs_input_grad) and len(hidden_MD) * space.size <= budget
+        ctx.kept = []
         for rows, logits_MA in head.logits():
-            chosen.softmax_(rows, logits_MA)
+            probs_MA = chosen.softmax_(rows, logits_MA)
+            if keeps:
+                ctx.kept.append((rows, probs_MA))
         ctx.save_for_backward(hidden_MD, weight_AD, bias_A, actions_M)
         ctx.space, ctx.legality_M = space, legality_M
         return chosen.logits_M, chosen.logsumexp()
@@ -111,8 +120,8 @@ class _LinearScores(Function):
         chosen_grad_M, logsumexp_grad_M = gradients
         found = Gradients(hidden_MD, weight_AD, logsumexp_grad_M)
         head = Head(hidden_MD, weight_AD, bias_A, ctx.space, ctx.legality_M)
-        for rows, logits_MA in head.logits():
-            found.add(rows, torch.softmax(logits_MA, dim=1, out=logits_MA))
+        for rows, probs_MA in ctx.kept or head.softmaxes():
+            found.add(rows, probs_MA)
         return *found.with_chosen(actions_M, chosen_grad_M), None, None, None
 
 

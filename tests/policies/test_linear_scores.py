@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from rubout.policies import linear_chunks as module
+from rubout.policies import linear_scores as scores_module
 from rubout.policies.linear_scores import linear_likelihood, linear_scores
 from rubout.types import ActionSpace, Legality
 
@@ -41,10 +42,15 @@ def plain(
     return logits.gather(1, actions.unsqueeze(1)).squeeze(1), logits.logsumexp(1)
 
 
+@pytest.mark.parametrize("kept", [0, 2**10])
 @pytest.mark.parametrize("rows", [1, 2, 5, M - 1, M, 100])
 @pytest.mark.parametrize("name", SPACES)
-def test_values_and_gradients(name: str, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_and_gradients(
+    name: str, rows: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the softmaxes wait for the backward pass or are made again."""
     space = SPACES[name]
+    monkeypatch.setattr(scores_module, "_KEPT_ELEMENTS", {"cpu": kept})
     monkeypatch.setattr(module, "_CHUNK_ELEMENTS", {"cpu": rows * space.size})
     monkeypatch.setattr(module, "_LEAST_ROWS", 1)
     hidden, weight, bias, actions = inputs(space)
