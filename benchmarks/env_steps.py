@@ -1,6 +1,6 @@
 """Env steps per second: SequenceVectorEnv against Gymnasium's SyncVectorEnv of SequenceEnv.
 
-    python -m benchmarks.env_steps [--scale smoke|cpu|full] [--json]
+    python -m benchmarks.env_steps [--scale smoke|cpu|full] [--json FILE]
 
 One thread, random actions (backspaces and illegal ones among them), SAME_STEP, no reward. The two
 take turns in one process, so that a busy machine slows both; of each the best round counts. The
@@ -14,11 +14,13 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from benchmarks.common import machine, print_table
 from envs import SequenceEnv, SequenceVectorEnv
 from rubout.process import set_up
 
@@ -95,20 +97,26 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", choices=SCALES, default="cpu", help="default: cpu")
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+    parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
     arguments = parser.parse_args()
     set_up(1)
     scale = SCALES[arguments.scale]
     rows = [measure(width, scale) for width in scale.widths]
+    cells = [
+        [
+            str(row.num_envs),
+            f"{row.vector_env:,.0f}/s",
+            f"{row.sync_vector_env:,.0f}/s",
+            f"{row.ratio:.2f}",
+        ]
+        for row in rows
+    ]
+    header = ["envs", "SequenceVectorEnv", "SyncVectorEnv", "ratio"]
+    print_table("env steps a second, one thread", header, cells)
+    print(machine())
     if arguments.json:
-        print(json.dumps({"unit": "env steps/s", "threads": 1, "rows": [asdict(r) for r in rows]}))
-        return
-    print(f"{'envs':>7} {'SequenceVectorEnv':>18} {'SyncVectorEnv':>14} {'ratio':>7}")
-    for row in rows:
-        print(
-            f"{row.num_envs:>7} {row.vector_env:>16,.0f}/s {row.sync_vector_env:>12,.0f}/s "
-            f"{row.ratio:>7.2f}"
-        )
+        found = {"results": [asdict(row) for row in rows]} | machine()
+        arguments.json.write_text(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":
