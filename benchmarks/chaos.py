@@ -219,8 +219,8 @@ def store_and_disk(bench: Bench) -> Outcome:
         held = [put(10**6) for _ in range(60)]
         process = bench.start(run, *ACTORS, "--address", nodes.address, **nodes.environment)
         bench.until(run, process, 50)
-        with suppress(ObjectStoreFullError, OutOfDiskError):
-            while process.poll() is None:
+        while process.poll() is None:  # what the run gives back is taken as well
+            with suppress(ObjectStoreFullError, OutOfDiskError):
                 held.append(put(10**5))
         ending = ended(process)
         lost = since_checkpoint(run)
