@@ -16,110 +16,79 @@ from torch import Tensor
 from torch.autograd import Function
 
 from rubout.policies.linear_chunks import Chosen, Gradients, Head
-from rubout.types import ActionSpace, Legality
 
 # Elements of all softmaxes together that may wait for the backward pass.
 _KEPT_ELEMENTS = {"cpu": 2**23, "cuda": 2**28}
 
 
-def linear_scores(
-    hidden_MD: Tensor,
-    weight_AD: Tensor,
-    bias_A: Tensor,
-    actions_M: Tensor,
-    space: ActionSpace,
-    legality_M: Legality,
-) -> tuple[Tensor, Tensor]:
+def linear_scores(head: Head, actions_M: Tensor) -> tuple[Tensor, Tensor]:
     """The logit of one action and the logsumexp over the legal ones, for each of M states.
 
     Args:
-        hidden_MD: float32 [M, D].
-        weight_AD: float32 [A, D].
-        bias_A: float32 [A].
+        head: of M states; the results are differentiable in its hidden states, weight and bias.
         actions_M: int64 [M], the chosen actions.
-        space: what the actions mean.
-        legality_M: what each state allows.
 
     Returns:
         chosen_M (-inf where the chosen action is illegal) and logsumexp_M, float32 [M].
     """
-    Head(hidden_MD, weight_AD, bias_A, space, legality_M).check(actions_M)
+    head.check(actions_M)
     result: tuple[Tensor, Tensor] = _LinearScores.apply(  # type: ignore[no-untyped-call]
-        hidden_MD, weight_AD, bias_A, actions_M, space, legality_M
+        *head, actions_M
     )
     return result
 
 
-def linear_likelihood(
-    hidden_MD: Tensor,
-    weight_AD: Tensor,
-    bias_A: Tensor,
-    actions_M: Tensor,
-    weights_M: Tensor,
-    space: ActionSpace,
-    legality_M: Legality,
-) -> tuple[Tensor, Tensor]:
+def linear_likelihood(head: Head, actions_M: Tensor, weights_M: Tensor) -> tuple[Tensor, Tensor]:
     """The weighted sum of the log-probabilities of one action for each of M states.
 
     Its gradients are taken in the forward pass, a chunk at a time: with p the softmax of a state
     and w its weight, d / d logit_a = w ([a = chosen] - p_a).
 
     Args:
-        hidden_MD: float32 [M, D].
-        weight_AD: float32 [A, D].
-        bias_A: float32 [A].
+        head: of M states; the sum is differentiable in its hidden states, weight and bias.
         actions_M: int64 [M], the chosen actions.
         weights_M: [M], constants.
-        space: what the actions mean.
-        legality_M: what each state allows.
 
     Returns:
         the sum, a scalar; and log_probs_M, float32 [M], constants (-inf where the chosen action is
         illegal, which makes the sum -inf or nan).
     """
-    Head(hidden_MD, weight_AD, bias_A, space, legality_M).check(actions_M)
+    head.check(actions_M)
     assert weights_M.shape == actions_M.shape
     assert not weights_M.requires_grad
-    weights_M = weights_M.to(hidden_MD.dtype)
+    weights_M = weights_M.to(head.hidden_MD.dtype)
     log_probs_M = torch.empty_like(weights_M)
     total: Tensor = _LinearLikelihood.apply(  # type: ignore[no-untyped-call]
-        hidden_MD, weight_AD, bias_A, actions_M, weights_M, space, legality_M, log_probs_M
+        *head, actions_M, weights_M, log_probs_M
     )
     return total, log_probs_M
 
 
 class _LinearScores(Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        hidden_MD: Tensor,
-        weight_AD: Tensor,
-        bias_A: Tensor,
-        actions_M: Tensor,
-        space: ActionSpace,
-        legality_M: Legality,
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
         """See `linear_scores`; keeps the inputs, and the softmaxes where they are few."""
-        head = Head(hidden_MD, weight_AD, bias_A, space, legality_M)
+        *layer, actions_M = inputs
+        head = Head(*layer)
         chosen = Chosen(head, actions_M)
-        budget = _KEPT_ELEMENTS.get(hidden_MD.device.type, 2**24)
-        keeps = any(ctx.needs_input_grad) and len(hidden_MD) * space.size <= budget
+        budget = _KEPT_ELEMENTS.get(actions_M.device.type, 2**24)
+        keeps = any(ctx.needs_input_grad) and len(actions_M) * head.space.size <= budget
         ctx.kept = []
         for rows, logits_MA in head.logits():
             probs_MA = chosen.softmax_(rows, logits_MA)
             if keeps:
                 ctx.kept.append((rows, probs_MA))
-        ctx.save_for_backward(hidden_MD, weight_AD, bias_A, actions_M)
-        ctx.space, ctx.legality_M = space, legality_M
+        ctx.save_for_backward(*head[:3], actions_M)
+        ctx.rules = head[3:]
         return chosen.logits_M, chosen.logsumexp()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """With p the softmax of a state: d logit_a = p_a d logsumexp + [a = chosen] d chosen."""
-        hidden_MD, weight_AD, bias_A, actions_M = ctx.saved_tensors
+        *layer, actions_M = ctx.saved_tensors
+        head = Head(*layer, *ctx.rules)
         chosen_grad_M, logsumexp_grad_M = gradients
-        found = Gradients(hidden_MD, weight_AD, logsumexp_grad_M)
-        head = Head(hidden_MD, weight_AD, bias_A, ctx.space, ctx.legality_M)
+        found = Gradients(head.hidden_MD, head.weight_AD, logsumexp_grad_M)
         for rows, probs_MA in ctx.kept or head.softmaxes():
             found.add(rows, probs_MA)
         return *found.with_chosen(actions_M, chosen_grad_M), None, None, None
@@ -127,21 +96,12 @@ class _LinearScores(Function):
 
 class _LinearLikelihood(Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        hidden_MD: Tensor,
-        weight_AD: Tensor,
-        bias_A: Tensor,
-        actions_M: Tensor,
-        weights_M: Tensor,
-        space: ActionSpace,
-        legality_M: Legality,
-        log_probs_M: Tensor,
-    ) -> Tensor:
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
         """See `linear_likelihood`; writes `log_probs_M`, keeps the gradients."""
+        *layer, actions_M, weights_M, log_probs_M = inputs
+        head = Head(*layer)
         wanted = any(ctx.needs_input_grad)
-        found = Gradients(hidden_MD, weight_AD, -weights_M) if wanted else None
-        head = Head(hidden_MD, weight_AD, bias_A, space, legality_M)
+        found = Gradients(head.hidden_MD, head.weight_AD, -weights_M) if wanted else None
         chosen = Chosen(head, actions_M)
         for rows, logits_MA in head.logits():
             probs_MA = chosen.softmax_(rows, logits_MA)
@@ -150,7 +110,8 @@ class _LinearLikelihood(Function):
         torch.sub(chosen.logits_M, chosen.logsumexp(), out=log_probs_M)
         if found is not None:
             ctx.save_for_backward(*found.with_chosen(actions_M, weights_M))
-        return (weights_M * log_probs_M).sum()
+        total: Tensor = (weights_M * log_probs_M).sum()
+        return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

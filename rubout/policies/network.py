@@ -79,17 +79,11 @@ class NetworkPolicy(Policy):
         self, trajectories: Trajectories, weights_BT: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `Policy.weighted_log_likelihood`; the gradients of the head come with the value."""
-        tape = replay(self.space, trajectories)
-        states = _States.of(trajectories, tape, self.encode(tape), ends=False)
-        real_BT = states.real_BS
+        real_BT = trajectories.mask_BT
         total, log_probs_M = linear_likelihood(
-            states.hidden_MD,
-            self.head.weight,
-            self.head.bias,
+            self._head(trajectories, replay(self.space, trajectories)),
             trajectories.labels_BT[real_BT],
             weights_BT[real_BT],
-            self.space,
-            states.legality_M,
         )
         return total, spread(log_probs_M, real_BT)
 
@@ -135,16 +129,14 @@ class NetworkPolicy(Policy):
         num_actions = trajectories.actions_BT.shape[1]
         # Without V(s) the final state is of no interest: no action follows it.
         states = _States.of(trajectories, tape, hidden_BND, ends="values" in want)
-        real_BS, legality_M = states.real_BS, states.legality_M
-        num_states = real_BS.shape[1]
+        real_BS, num_states = states.real_BS, states.real_BS.shape[1]
         hidden_MD = states.hidden_MD * (1.0 / temperature)
         bias_A = self.head.bias * (1.0 / temperature)
+        head = Head(hidden_MD, self.head.weight, bias_A, self.space, states.legality_M)
         log_probs = values = log_softmax = None
         if "log_probs" in want or "values" in want:
             actions_BS = nn.functional.pad(trajectories.labels_BT, (0, num_states - num_actions))
-            chosen_M, logsumexp_M = linear_scores(
-                hidden_MD, self.head.weight, bias_A, actions_BS[real_BS], self.space, legality_M
-            )
+            chosen_M, logsumexp_M = linear_scores(head, actions_BS[real_BS])
             if "values" in want:
                 values = spread(logsumexp_M, real_BS)
             if "log_probs" in want:
@@ -153,7 +145,7 @@ class NetworkPolicy(Policy):
                 log_probs = torch.where(acted_BT, chosen_BS[:, :num_actions], 0.0)
         if "log_softmax" in want:
             logits_MA = nn.functional.linear(hidden_MD, self.head.weight, bias_A)
-            self.space.mask_illegal_(logits_MA, legality_M)
+            self.space.mask_illegal_(logits_MA, states.legality_M)
             everywhere = spread(torch.log_softmax(logits_MA, dim=1), real_BS)
             log_softmax = everywhere[:, :num_actions]
             if num_states > num_actions:
@@ -247,6 +239,7 @@ class _States:
 
     @staticmethod
     def of(trajectories: Trajectories, tape: Tape, hidden_BND: Tensor, *, ends: bool) -> _States:
+        """From the hidden states of all nodes, float32 [B, N, D]."""
         batch, nodes = hidden_BND.shape[:2]
         num_states = trajectories.actions_BT.shape[1] + ends
         steps = torch.arange(num_states, device=hidden_BND.device)

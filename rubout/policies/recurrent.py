@@ -170,6 +170,7 @@ class _Forest:
 
     @staticmethod
     def of(tape: Tape) -> _Forest:
+        """Of B logs; the one time that the device is waited for."""
         parents_BN, depths_BN = torch.stack([tape.parents_BN, tape.depths_BN]).cpu()
         first_B1 = torch.arange(0, depths_BN.numel(), depths_BN.shape[1]).unsqueeze(1)
         parents_M, depths_M = (parents_BN + first_B1).flatten(), depths_BN.flatten()

@@ -148,6 +148,7 @@ class _Slots:
 
     @staticmethod
     def of(cache: Tensor, rows_M: Tensor | None, depths_M: Tensor) -> _Slots:
+        """Of new nodes at some depths, in all rows of a cache or in some."""
         batch, device = len(cache), cache.device
         shallowest, deepest = (int(depth) for depth in depths_M.aminmax())
         depth = deepest if rows_M is None and shallowest == deepest else None

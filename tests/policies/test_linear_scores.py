@@ -6,6 +6,7 @@ from torch import Tensor
 
 from rubout.policies import linear_chunks as module
 from rubout.policies import linear_scores as scores_module
+from rubout.policies.linear_chunks import Head
 from rubout.policies.linear_scores import linear_likelihood, linear_scores
 from rubout.types import ActionSpace, Legality
 
@@ -55,7 +56,7 @@ def test_values_and_gradients(
     monkeypatch.setattr(module, "_LEAST_ROWS", 1)
     hidden, weight, bias, actions = inputs(space)
     expected = plain(hidden, weight, bias, actions, space.mask(states(space)))
-    found = linear_scores(hidden, weight, bias, actions, space, states(space))
+    found = linear_scores(Head(hidden, weight, bias, space, states(space)), actions)
     factors = torch.linspace(-1, 2, 2 * M, dtype=torch.float64).view(2, M)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
@@ -73,7 +74,7 @@ def test_gradcheck(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden, weight, bias, actions = inputs(space)
 
     def scores(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        return linear_scores(hidden, weight, bias, actions, space, states(space))
+        return linear_scores(Head(hidden, weight, bias, space, states(space)), actions)
 
     assert torch.autograd.gradcheck(scores, (hidden, weight, bias))
 
@@ -88,7 +89,7 @@ def test_float32_log_softmax_across_the_real_chunk() -> None:
     bias = torch.randn(space.size, generator=generator, requires_grad=True)
     actions = torch.randint(0, space.size, (count,), generator=generator)
     legality = Legality(torch.ones(count).bool(), torch.zeros(count).bool(), actions * 0 - 1)
-    chosen, logsumexp = linear_scores(hidden, weight, bias, actions, space, legality)
+    chosen, logsumexp = linear_scores(Head(hidden, weight, bias, space, legality), actions)
     logits = torch.nn.functional.linear(hidden, weight, bias)
     loss = torch.nn.functional.cross_entropy(logits, actions)
     ours = (logsumexp - chosen).mean()
@@ -103,7 +104,7 @@ def test_an_illegal_choice_has_probability_zero() -> None:
     space = SPACES["backspace"]
     hidden, weight, bias, _ = inputs(space)
     backspaces = torch.full((M,), space.backspace_id)
-    chosen, logsumexp = linear_scores(hidden, weight, bias, backspaces, space, states(space))
+    chosen, logsumexp = linear_scores(Head(hidden, weight, bias, space, states(space)), backspaces)
     assert chosen.isinf().equal(~states(space).backspace)
     assert logsumexp.isfinite().all()
 
@@ -122,7 +123,7 @@ def test_likelihood_is_the_weighted_sum(
     chosen, logsumexp = plain(hidden, weight, bias, actions, space.mask(states(space)))
     expected = (weights * (chosen - logsumexp)).sum()
     found, log_probs = linear_likelihood(
-        hidden, weight, bias, actions, weights, space, states(space)
+        Head(hidden, weight, bias, space, states(space)), actions, weights
     )
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(log_probs, (chosen - logsumexp).detach(), rtol=1e-12, atol=1e-12)
@@ -138,7 +139,7 @@ def test_likelihood_where_nothing_is_differentiated() -> None:
     hidden, weight, bias, actions = (value.detach() for value in inputs(space))
     weights = torch.ones(M, dtype=torch.float64)
     found, log_probs = linear_likelihood(
-        hidden, weight, bias, actions, weights, space, states(space)
+        Head(hidden, weight, bias, space, states(space)), actions, weights
     )
     assert found.equal(log_probs.sum())
     assert not found.requires_grad
@@ -154,7 +155,9 @@ def test_however_unlikely_the_choice(logit: float) -> None:
     actions = torch.tensor([0])
     bias = torch.zeros(3)
     expected = torch.log_softmax(weight.squeeze(1).double(), 0)[0].float()
-    chosen, logsumexp = linear_scores(hidden, weight, bias, actions, space, legality)
+    chosen, logsumexp = linear_scores(Head(hidden, weight, bias, space, legality), actions)
     torch.testing.assert_close(chosen - logsumexp, expected.unsqueeze(0), rtol=1e-6, atol=0)
-    _, log_probs = linear_likelihood(hidden, weight, bias, actions, torch.ones(1), space, legality)
+    _, log_probs = linear_likelihood(
+        Head(hidden, weight, bias, space, legality), actions, torch.ones(1)
+    )
     torch.testing.assert_close(log_probs, expected.unsqueeze(0), rtol=1e-6, atol=0)
