@@ -140,10 +140,9 @@ class ActionSpace:
         if self.backspace:
             logits_MA[:, self.backspace_id].masked_fill_(~legality_M.backspace, -torch.inf)
         if self.eos:
-            full = ~legality_M.token
-            if full.any():
-                tokens = logits_MA[:, : self.num_tokens]
-                tokens.masked_fill_(full.unsqueeze(1), -torch.inf)
+            full = (~legality_M.token).nonzero().squeeze(1)
+            if len(full):
+                logits_MA[:, : self.num_tokens].index_fill_(0, full, -torch.inf)
         if self.forbid_redo:
             rows = (legality_M.forbidden >= 0).nonzero().squeeze(1)
             logits_MA[rows, legality_M.forbidden[rows]] = -torch.inf

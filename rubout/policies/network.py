@@ -135,7 +135,10 @@ class NetworkPolicy(Policy):
         head = Head(hidden_MD, self.head.weight, bias_A, self.space, states.legality_M)
         log_probs = values = log_softmax = None
         if "log_probs" in want or "values" in want:
-            actions_BS = nn.functional.pad(trajectories.labels_BT, (0, num_states - num_actions))
+            # Nobody acts in a final state: an action that is legal there costs nothing to look up.
+            idle = max(self.space.eos_id, 0)
+            labels_BT = trajectories.labels_BT.masked_fill(~trajectories.mask_BT, idle)
+            actions_BS = nn.functional.pad(labels_BT, (0, num_states - num_actions), value=idle)
             chosen_M, logsumexp_M = linear_scores(head, actions_BS[real_BS])
             if "values" in want:
                 values = spread(logsumexp_M, real_BS)
