@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
+from torch import Tensor
 
 from benchmarks.common import best
 from rubout.products import product
 
-_ROWS = 128  # of one chunk: the logits of so many states stay in a core's cache
+ROWS = 128  # of one chunk: the logits of so many states stay in a core's cache
+
+
+def product_of(inputs: int, outputs: int) -> Callable[[], Tensor]:
+    """A product of 128 rows with a matrix [outputs, inputs], all of it in the cache.
+
+    The faster of torch's own product and oneDNN's, on this thread.
+    """
+    left, right = torch.randn(ROWS, inputs), torch.randn(outputs, inputs)
+    return _fastest(lambda: left @ right.T, lambda: product(left, right))
+
+
+def exponentials_of(elements: int) -> Callable[[], Tensor]:
+    """One exponential of each element of 128 rows, in the cache.
+
+    The faster of torch.exp and torch.softmax, which besides sums and divides and yet is often the
+    faster, on this thread.
+    """
+    block = torch.randn(ROWS, elements)
+    out = torch.empty_like(block)
+    return _fastest(lambda: torch.exp(block, out=out), lambda: torch.softmax(block, 1, out=out))
 
 
 @cache
 def product_s(inputs: int, outputs: int) -> float:
-    """Seconds a row of a product with a matrix [outputs, inputs], on one thread.
-
-    The faster of torch's own product and oneDNN's, on rows that stay in the cache.
-    """
-    left, right = torch.randn(_ROWS, inputs), torch.randn(outputs, inputs)
-    ways = (lambda: left @ right.T, lambda: product(left, right))
-    return min(best(way, 30) for way in ways) / _ROWS
+    """Seconds a row of `product_of`."""
+    return best(product_of(inputs, outputs), 30) / ROWS
 
 
 @cache
 def exponentials_s(elements: int) -> float:
-    """Seconds of one exponential of each element of a row, on one thread.
-
-    The faster of torch.exp and torch.softmax, which besides sums and divides and yet is often the
-    faster, on rows that stay in the cache.
-    """
-    block = torch.randn(_ROWS, elements)
-    out = torch.empty_like(block)
-    ways = (lambda: torch.exp(block, out=out), lambda: torch.softmax(block, 1, out=out))
-    return min(best(way, 30) for way in ways) / _ROWS
+    """Seconds a row of `exponentials_of`."""
+    return best(exponentials_of(elements), 30) / ROWS
 
 
 def matrix_rate() -> dict[str, float]:
@@ -41,3 +51,7 @@ def matrix_rate() -> dict[str, float]:
     left, right = torch.randn(1024, 1024), torch.randn(1024, 1024)
     ways = {"torch": lambda: left @ right.T, "oneDNN": lambda: product(left, right)}
     return {name: 2 * 1024**3 / best(way, 10) for name, way in ways.items()}
+
+
+def _fastest(*ways: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    return min(ways, key=lambda way: best(way, 30))

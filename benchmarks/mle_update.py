@@ -8,24 +8,30 @@ Adam. One thread. The baselines are the same network as it is written elsewhere:
 - older: log_softmax over [B, T, V], NLLLoss, Adam as a loop over parameters;
 - cross_entropy: F.cross_entropy on [B T, V] logits, fused Adam.
 
-Every figure is of a process of its own. The baselines' are as torch leaves them; "set up" is the
-second with `rubout.process.set_up`, which keeps freed memory: what of the ratio is only that. The
-floor is the three products of the logits layer and one exponential for each logit, both as fast as
-they are here on rows that stay in the cache, or the products at torch's own rate for large
-matrices. Peak memory is how far the largest resident set of one
-update (Linux: VmHWM, reset before) exceeds what was resident before it.
+The floor is the three products of the logits layer and one exponential for each logit, both as fast
+as they are here on rows that stay in the cache; or the products at torch's own rate for large
+matrices. "set up" is the second baseline with `rubout.process.set_up`, which keeps freed memory:
+what of the ratio is only that; the others are as torch leaves them.
+
+Each has a process of its own, and they take turns of a few updates, so that whatever else the
+machine does meets all of them: seconds are the median turn's, ratios the median of the turns'.
+Peak memory is how far the largest resident set of one update (Linux: VmHWM, reset before) exceeds
+what was resident before it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
+import math
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from subprocess import PIPE, Popen
 from typing import Literal, get_args
 
 import torch
@@ -33,16 +39,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.common import machine, print_table, reset_peak, resident_mb
-from benchmarks.floors import exponentials_s, matrix_rate, product_s
+from benchmarks.floors import ROWS, exponentials_of, product_of
 from learners.mle import MLE, MLEConfig
+from rubout.cli.quick import keeping_all
 from rubout.learner import Alone, Context
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
 from rubout.process import set_up
 from rubout.tape import written
 from rubout.types import ActionSpace, Sequences
 
-Way = Literal["ours", "older", "cross_entropy", "set up"]
+Way = Literal["ours", "older", "cross_entropy", "set up", "floor", "floor, torch's products"]
+WAYS: tuple[Way, ...] = get_args(Way)
 LENGTH, WIDTH = 20, 32
+TURN = 20  # updates
 
 
 @dataclass(frozen=True)
@@ -54,20 +63,20 @@ class Scale:
         sequences: of an epoch.
         batch: of the epoch.
         widest: batch at which memory is measured.
-        epochs: timed; the best counts.
+        turns: of each.
     """
 
     tokens: int
     sequences: int
     batch: int
     widest: int
-    epochs: int
+    turns: int
 
 
 SCALES = {
     "smoke": Scale(100, 128, 64, 128, 1),
-    "cpu": Scale(5000, 10_000, 64, 1024, 4),
-    "full": Scale(5000, 10_000, 64, 4096, 5),
+    "cpu": Scale(5000, 10_000, 64, 1024, 30),
+    "full": Scale(5000, 10_000, 64, 4096, 60),
 }
 
 
@@ -101,11 +110,38 @@ class Plain(nn.Module):
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters(), MLEConfig().clip)
         self.optimizer.step()
-        return float(loss)
+        return float(loss.detach())
+
+
+def floor(scale: Scale, *, torchs: bool) -> Callable[[Tensor], float]:
+    """The work of an update that nothing can leave out."""
+    exponentials = exponentials_of(scale.tokens)
+    products = [
+        product_of(WIDTH, scale.tokens),  # the logits
+        product_of(scale.tokens, WIDTH),  # the gradient of the hidden states
+        product_of(WIDTH, scale.tokens),  # that of the weight: as many operations
+    ]
+    blocks_of_all = math.ceil(max(scale.batch, scale.widest) * LENGTH / ROWS)
+    operations = 3 * ROWS * WIDTH * scale.tokens  # of a block, in multiplications
+    large = torch.randn(1024, 1024), torch.randn(1024, blocks_of_all * operations // 1024**2)
+
+    def update(tokens_BL: Tensor) -> float:
+        blocks = math.ceil(tokens_BL.numel() / ROWS)
+        if torchs:  # as many operations in one large product
+            torch.mm(large[0], large[1][:, : blocks * operations // 1024**2])
+        for _ in range(blocks):
+            exponentials()
+            for product in () if torchs else products:
+                product()
+        return 0.0
+
+    return update
 
 
 def updater(way: Way, scale: Scale) -> Callable[[Tensor], float]:
     """What makes one update of a batch of tokens [B, L], and gives its loss."""
+    if way in ("floor", "floor, torch's products"):
+        return floor(scale, torchs=way != "floor")
     if way != "ours":
         return Plain(scale.tokens, older=way == "older").update
     space = ActionSpace(scale.tokens, LENGTH, eos=False)
@@ -121,50 +157,60 @@ def updater(way: Way, scale: Scale) -> Callable[[Tensor], float]:
     return update
 
 
-def measure(way: Way, scale: Scale) -> dict[str, float]:
-    """Seconds of an epoch, its last loss, and megabytes, in this process."""
+def take_turns(way: Way, scale: Scale) -> None:
+    """First print the megabytes of a wide update, then for each line read the seconds of a turn."""
     torch.set_num_threads(1)
-    if way in ("ours", "set up"):
+    if way not in ("older", "cross_entropy"):
         set_up(1)
     torch.manual_seed(0)
-    update = updater(way, scale)
-    tokens_NL = torch.randint(0, scale.tokens, (scale.sequences, LENGTH))
+    with keeping_all():
+        update = updater(way, scale)
+    batches = torch.randint(0, scale.tokens, (scale.sequences, LENGTH)).split(scale.batch)[:TURN]
     wide_BL = torch.randint(0, scale.tokens, (scale.widest, LENGTH))
-    update(tokens_NL[:2])
+    update(batches[0][:2])
     before = resident_mb("VmRSS")
     reset_peak()
     update(wide_BL)
-    peak = resident_mb("VmHWM") - before
-    seconds, loss = [], 0.0
-    for _ in range(scale.epochs):
+    print(resident_mb("VmHWM") - before, flush=True)
+    for _ in sys.stdin:
         began = time.perf_counter()
-        for batch_BL in tokens_NL.split(scale.batch):
-            loss = update(batch_BL)
-        seconds.append(time.perf_counter() - began)
-    return {"seconds": min(seconds), "mb": peak, "loss": loss}
+        for batch_BL in batches:
+            update(batch_BL)
+        print((time.perf_counter() - began) / len(batches), flush=True)
 
 
-def apart(way: Way, scale: str) -> dict[str, float]:
-    """The same in a process of its own."""
-    words = [sys.executable, "-m", "benchmarks.mle_update", "--scale", scale, "--one", way]
-    found = subprocess.run(words, check=True, capture_output=True, text=True)
-    figures: dict[str, float] = json.loads(found.stdout)
-    return figures
+def measure(name: str) -> dict[Way, dict[str, float]]:
+    """Seconds of an epoch, how often ours fits into it, and megabytes, of each."""
+    scale = SCALES[name]
+    words = [sys.executable, "-m", "benchmarks.mle_update", "--scale", name, "--one"]
+    with ExitStack() as stack:
+        processes = {
+            way: stack.enter_context(Popen([*words, way], stdin=PIPE, stdout=PIPE, text=True))
+            for way in WAYS
+        }
 
+        def ask(way: Way) -> float:
+            pipes = processes[way]
+            assert pipes.stdin is not None
+            pipes.stdin.write("\n")
+            pipes.stdin.flush()
+            return answer(way)
 
-def floors_s(scale: Scale) -> dict[str, dict[str, float]]:
-    """Seconds of an epoch's logits: three products, one exponential each."""
-    exponentials = exponentials_s(scale.tokens)
-    products = (
-        product_s(WIDTH, scale.tokens),  # the logits
-        product_s(scale.tokens, WIDTH),  # the gradient of the hidden states
-        product_s(WIDTH, scale.tokens),  # that of the weight: as many operations
-    )
-    large = 3 * 2 * WIDTH * scale.tokens / matrix_rate()["torch"]
-    actions = scale.sequences * LENGTH
+        def answer(way: Way) -> float:
+            pipes = processes[way]
+            assert pipes.stdout is not None
+            return float(pipes.stdout.readline())
+
+        mb = {way: answer(way) for way in WAYS}
+        turns = [{way: ask(way) for way in WAYS} for _ in range(scale.turns + 1)][1:]
+    updates = scale.sequences / scale.batch
     return {
-        "floor": {"seconds": actions * (sum(products) + exponentials)},
-        "floor, torch's products": {"seconds": actions * (large + exponentials)},
+        way: {
+            "seconds": updates * median(turn[way] for turn in turns),
+            "over ours": median(turn[way] / turn["ours"] for turn in turns),
+            "mb": mb[way],
+        }
+        for way in WAYS
     }
 
 
@@ -173,35 +219,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", choices=SCALES, default="cpu")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
-    parser.add_argument("--one", choices=get_args(Way), help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     scale = SCALES[options.scale]
     if options.one:
-        print(json.dumps(measure(options.one, scale)))
+        take_turns(options.one, scale)
         return
-    torch.set_num_threads(1)
-    ways: tuple[Way, ...] = get_args(Way)
-    results: dict[str, dict[str, float]] = {way: apart(way, options.scale) for way in ways}
-    results |= floors_s(scale)
-    ours = results["ours"]
-    rows = [
-        [
-            name,
-            f"{found['seconds']:.2f}",
-            f"{found['seconds'] / ours['seconds']:.2f}",
-            f"{found['mb']:.0f}" if "mb" in found else "",
-            f"{ours['mb'] / found['mb']:.3f}" if "mb" in found else "",
-        ]
-        for name, found in results.items()
-    ]
+    results = measure(options.scale)
+    rows = []
+    for way, found in results.items():
+        programs = not way.startswith("floor")
+        rows.append(
+            [
+                way,
+                f"{found['seconds']:.2f}",
+                f"{found['over ours']:.2f}",
+                f"{found['mb']:.0f}" if programs else "",
+                f"{results['ours']['mb'] / found['mb']:.3f}" if programs else "",
+            ]
+        )
     print_table(
         f"an epoch of MLE, {scale.sequences:,} x {LENGTH}, V={scale.tokens}, batch {scale.batch}; "
         f"peak memory of an update of {scale.widest}",
         ["", "seconds", "over ours", "MB", "ours over it"],
         rows,
     )
-    for name in ("floor", "floor, torch's products"):
-        print(f"ours reaches {results[name]['seconds'] / ours['seconds']:.0%} of the {name}")
+    for way in WAYS[-2:]:
+        print(f"ours reaches {results[way]['over ours']:.0%} of the {way}")
     print(machine())
     if options.json:
         options.json.write_text(json.dumps({"results": results} | machine(), indent=2))

@@ -214,7 +214,8 @@ class Learner(ABC):
             the gradient's norm before clipping.
         """
         held = list(parameters)
-        optimizer.zero_grad(set_to_none=True)
+        for parameter in held:
+            parameter.grad = None
         for summand in [loss] if isinstance(loss, Tensor) else loss:
             summand.backward()
         self.context.group.add_gradients(held)

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
 
 def product(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:
     """Every row of one matrix times every row of another; it carries no gradient.
@@ -29,9 +31,7 @@ def product(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> 
     """
     assert not (torch.is_grad_enabled() and (left_MK.requires_grad or right_NK.requires_grad))
     is_float32 = left_MK.dtype is right_NK.dtype is torch.float32
-    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    on_cpu = left_MK.device.type == "cpu" and has_onednn
-    if not (is_float32 and on_cpu and left_MK.numel()):
+    if not (_HAS_ONEDNN and is_float32 and left_MK.device.type == "cpu" and left_MK.numel()):
         return functional.linear(left_MK, right_NK, bias_N)
     if len(left_MK) == 1:  # a row alone is summed in another order than one among many
         return product(left_MK.expand(2, -1), right_NK, bias_N)[:1]
@@ -39,8 +39,7 @@ def product(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> 
     left, right = (
         each if 1 in each.stride() else each.contiguous() for each in (left_MK, right_NK)
     )
-    with_onednn: Any = torch.ops.mkldnn._linear_pointwise
-    found: Tensor = with_onednn(left, right, bias_N, "none", [], "")
+    found: Tensor = torch.ops.mkldnn._linear_pointwise.default(left, right, bias_N, "none", [], "")
     return found
 
 

@@ -7,9 +7,10 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rubout import tape as module
 from rubout.keys import blank, is_over, press
 from rubout.tape import Tape, replay, survivors, visibility, with_ends, written
+from rubout.tape.at_once import replay_legal
+from rubout.tape.replay import replay_keys
 from rubout.types import ActionSpace, Sequences, Trajectories
 
 Log = tuple[list[int], list[int]]  # prompt, actions
@@ -163,8 +164,8 @@ def test_the_closed_form_is_what_the_keys_do(
     choose = just_text if plain else legal_keys
     trajectories = batch([(prompt, choose(space, prompt, log)) for prompt, log in logs])
     at_once, by_key = (
-        module._replay_legal(space, trajectories),
-        module._replay_keys(space, trajectories),
+        replay_legal(space, trajectories),
+        replay_keys(space, trajectories),
     )
     assert at_once is not None
     has_deletion = bool((trajectories.actions_BT[trajectories.mask_BT] == space.backspace_id).any())
@@ -186,9 +187,9 @@ def test_illegal_keys_are_followed_one_by_one() -> None:
     space = ActionSpace(3, 2, backspace=True, forbid_redo=True, max_backspaces=1)
     for actions in ([4], [0, 1, 2], [0, 4, 0], [0, 4, 1, 4], [-1], [5]):
         logs = batch([([], actions), ([], [0, 1])])
-        assert module._replay_legal(space, logs) is None, actions
+        assert replay_legal(space, logs) is None, actions
         assert survivors(space, logs).lists()[0] == literal(space, [], actions)[-1]
-    assert module._replay_legal(space, batch([([], [0, 4, 1])])) is not None
+    assert replay_legal(space, batch([([], [0, 4, 1])])) is not None
 
 
 @settings(max_examples=60, deadline=None)

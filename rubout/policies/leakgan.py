@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rubout.discriminators import DiscriminatorConfig, build
-from rubout.policies.network import Memory, NetworkPolicy, spread
+from rubout.policies.network import Memory, NetworkPolicy
+from rubout.policies.packing import Packing
 from rubout.policies.recurrent import Recurrent
 from rubout.tape import Tape, replay, visibility
 from rubout.types import ActionSpace, Sequences, Trajectories
@@ -228,8 +229,9 @@ class LeakGANPolicy(NetworkPolicy):
         )[..., :length]
         real_BN = tape.depths_BN > 0
         real_BN[:, 0] = True
-        paths = Sequences(paths_BNL[real_BN], seen_BNN.sum(2)[real_BN])
-        return spread(self._leak(paths), real_BN)
+        real = Packing(real_BN)
+        paths = Sequences(real.pack(paths_BNL), real.pack(seen_BNN.sum(2)))
+        return real.pad(self._leak(paths))
 
     def _manage(self, tape: Tape, features_BNF: Tensor) -> Tensor:
         """g of every node, [B, N, F]."""

@@ -6,6 +6,7 @@ rows at a time, few enough to stay in a CPU's cache, reduced and dropped.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -46,11 +47,12 @@ class Head(NamedTuple):
         assert self.weight_AD.shape == (self.space.size, self.hidden_MD.shape[1])
 
     def chunks(self) -> Iterator[slice]:
-        """The states, some at a time."""
-        elements = _CHUNK_ELEMENTS.get(self.hidden_MD.device.type, 2**24)
-        size = max(_LEAST_ROWS, elements // self.space.size)
-        for first in range(0, len(self.hidden_MD), size):
-            yield slice(first, min(first + size, len(self.hidden_MD)))
+        """The states, some at a time: the same number in every chunk, but for the last."""
+        total, elements = len(self.hidden_MD), _CHUNK_ELEMENTS.get(self.hidden_MD.device.type)
+        rows = max(_LEAST_ROWS, (elements or 2**24) // self.space.size)
+        size = max(1, math.ceil(total / max(1, round(total / rows))))
+        for first in range(0, total, size):
+            yield slice(first, min(first + size, total))
 
     def unmasked(self, rows: slice) -> Tensor:
         """The logits of some of the states, float32 [R, A], of illegal actions too."""
@@ -87,20 +89,27 @@ class Chosen:
 
     def __init__(self, head: Head, actions_M: Tensor) -> None:
         self._head, self._actions_M1 = head, actions_M.unsqueeze(1)
-        self.logits_M, self._probs_M = head.hidden_MD.new_empty(2, len(actions_M))
+        self._logits_M1 = head.hidden_MD.new_empty(len(actions_M), 1)
+        self._probs_M1 = torch.empty_like(self._logits_M1)
+        self.logits_M = self._logits_M1.squeeze(1)
 
     def softmax_(self, rows: slice, logits_RA: Tensor) -> Tensor:
         """The probabilities of some of the states, in the place of their logits."""
         chosen_R1 = self._actions_M1[rows]
-        self.logits_M[rows] = logits_RA.gather(1, chosen_R1).squeeze(1)
+        torch.gather(logits_RA, 1, chosen_R1, out=self._logits_M1[rows])
         probs_RA = torch.softmax(logits_RA, dim=1, out=logits_RA)
-        self._probs_M[rows] = probs_RA.gather(1, chosen_R1).squeeze(1)
+        torch.gather(probs_RA, 1, chosen_R1, out=self._probs_M1[rows])
         return probs_RA
+
+    def less_one_(self, rows: slice, probs_RA: Tensor) -> Tensor:
+        """What `softmax_` gave, less 1 at the chosen action, in place."""
+        return probs_RA.scatter_(1, self._actions_M1[rows], self._probs_M1[rows] - 1)
 
     def logsumexp(self) -> Tensor:
         """Of all logits, float32 [M], once every state was seen."""
-        logsumexp_M: Tensor = self.logits_M - self._probs_M.log()
-        rare_R = (self._probs_M < _LEAST_PROBABILITY).nonzero().squeeze(1)
+        probs_M = self._probs_M1.squeeze(1)
+        logsumexp_M: Tensor = self.logits_M - probs_M.log()
+        rare_R = (probs_M < _LEAST_PROBABILITY).nonzero().squeeze(1)
         if len(rare_R):
             again = [logits_RA.logsumexp(1) for _, logits_RA in self._head.at(rare_R).logits()]
             logsumexp_M[rare_R] = torch.cat(again)
@@ -122,7 +131,7 @@ class Gradients:
         self._weight_EA = weight_AD.new_zeros(self._inputs_ME.shape[1], len(weight_AD))
 
     def add(self, rows: slice, dense_RA: Tensor) -> None:
-        """The part p of some of the states, float32 [R, A]: a softmax, or whatever it is."""
+        """The part p of some of the states, float32 [R, A]: softmaxes, or whatever it is."""
         self._hidden_MD[rows] = product(dense_RA, self._weight_AD.T)
         self._weight_EA.add_(product(self._scaled_ME[rows].T, dense_RA.T))
 

@@ -106,10 +106,10 @@ class _LinearLikelihood(Function):
         for rows, logits_MA in head.logits():
             probs_MA = chosen.softmax_(rows, logits_MA)
             if found is not None:
-                found.add(rows, probs_MA)
+                found.add(rows, chosen.less_one_(rows, probs_MA))
         torch.sub(chosen.logits_M, chosen.logsumexp(), out=log_probs_M)
         if found is not None:
-            ctx.save_for_backward(*found.with_chosen(actions_M, weights_M))
+            ctx.save_for_backward(*found.dense())
         total: Tensor = (weights_M * log_probs_M).sum()
         return total
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
-from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -20,6 +19,7 @@ from rubout.keys import Keys
 from rubout.policies.linear_chunks import Head
 from rubout.policies.linear_divergence import linear_divergence
 from rubout.policies.linear_scores import linear_likelihood, linear_scores
+from rubout.policies.packing import Packing
 from rubout.policy import Generation, Policy, Scores, Want
 from rubout.products import product
 from rubout.tape import Tape, replay, with_ends
@@ -79,13 +79,13 @@ class NetworkPolicy(Policy):
         self, trajectories: Trajectories, weights_BT: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See `Policy.weighted_log_likelihood`; the gradients of the head come with the value."""
-        real_BT = trajectories.mask_BT
+        acted = Packing(_states(trajectories.mask_BT))
         total, log_probs_M = linear_likelihood(
-            self._head(trajectories, replay(self.space, trajectories)),
-            trajectories.labels_BT[real_BT],
-            weights_BT[real_BT],
+            self._head(acted, replay(self.space, trajectories)),
+            acted.pack(_states(trajectories.labels_BT)),
+            acted.pack(_states(weights_BT)),
         )
-        return total, spread(log_probs_M, real_BT)
+        return total, acted.pad(log_probs_M)[:, :-1]
 
     def weighted_divergence(
         self, other: Policy, trajectories: Trajectories, weights_BT: Tensor
@@ -94,20 +94,20 @@ class NetworkPolicy(Policy):
         if not isinstance(other, NetworkPolicy) or other.space != self.space:
             return super().weighted_divergence(other, trajectories, weights_BT)
         tape = replay(self.space, trajectories)
-        real_BT = trajectories.mask_BT
-        own = self._head(trajectories, tape)
+        acted = Packing(_states(trajectories.mask_BT))
+        own = self._head(acted, tape)
         with torch.no_grad():
-            constant = other._head(trajectories, tape)
-        total, kl_M, log_probs_M = linear_divergence(
-            own, constant, trajectories.labels_BT[real_BT], weights_BT[real_BT]
-        )
-        return total, spread(kl_M, real_BT), spread(log_probs_M, real_BT)
+            constant = other._head(acted, tape)
+        actions_M = acted.pack(_states(trajectories.labels_BT))
+        weights_M = acted.pack(_states(weights_BT))
+        total, kl_M, log_probs_M = linear_divergence(own, constant, actions_M, weights_M)
+        return total, acted.pad(kl_M)[:, :-1], acted.pad(log_probs_M)[:, :-1]
 
-    def _head(self, trajectories: Trajectories, tape: Tape) -> Head:
-        """The states that are acted in, and what gives their logits."""
-        states = _States.of(trajectories, tape, self.encode(tape), ends=False)
+    def _head(self, states: Packing, tape: Tape) -> Head:
+        """Some states of a tape, and what gives their logits."""
+        hidden_MD = _hidden(states, tape, self.encode(tape))
         head = self.head
-        return Head(states.hidden_MD, head.weight, head.bias, self.space, states.legality_M)
+        return Head(hidden_MD, head.weight, head.bias, self.space, _legality(states, tape))
 
     def read(
         self,
@@ -126,33 +126,31 @@ class NetworkPolicy(Policy):
             want: see `Policy.score`.
             temperature: divides the logits.
         """
-        num_actions = trajectories.actions_BT.shape[1]
         # Without V(s) the final state is of no interest: no action follows it.
-        states = _States.of(trajectories, tape, hidden_BND, ends="values" in want)
-        real_BS, num_states = states.real_BS, states.real_BS.shape[1]
-        hidden_MD = states.hidden_MD * (1.0 / temperature)
+        acted_BT, ends = trajectories.mask_BT, "values" in want
+        acted_BS = _states(acted_BT)
+        states = Packing(nn.functional.pad(acted_BT, (1, 0), value=True) if ends else acted_BS)
+        hidden_MD = _hidden(states, tape, hidden_BND) * (1.0 / temperature)
         bias_A = self.head.bias * (1.0 / temperature)
-        head = Head(hidden_MD, self.head.weight, bias_A, self.space, states.legality_M)
+        legality_M = _legality(states, tape)
+        head = Head(hidden_MD, self.head.weight, bias_A, self.space, legality_M)
         log_probs = values = log_softmax = None
-        if "log_probs" in want or "values" in want:
+        if "log_probs" in want or ends:
             # Nobody acts in a final state: an action that is legal there costs nothing to look up.
             idle = max(self.space.eos_id, 0)
-            labels_BT = trajectories.labels_BT.masked_fill(~trajectories.mask_BT, idle)
-            actions_BS = nn.functional.pad(labels_BT, (0, num_states - num_actions), value=idle)
-            chosen_M, logsumexp_M = linear_scores(head, actions_BS[real_BS])
-            if "values" in want:
-                values = spread(logsumexp_M, real_BS)
+            actions_BS = torch.where(acted_BS, _states(trajectories.labels_BT), idle)
+            chosen_M, logsumexp_M = linear_scores(head, states.pack(actions_BS))
+            if ends:
+                values = states.pad(logsumexp_M)
             if "log_probs" in want:
-                chosen_BS = spread(chosen_M - logsumexp_M, real_BS)
-                acted_BT = trajectories.mask_BT
-                log_probs = torch.where(acted_BT, chosen_BS[:, :num_actions], 0.0)
+                chosen_BT = states.pad(chosen_M - logsumexp_M)[:, :-1]
+                log_probs = torch.where(acted_BT, chosen_BT, 0.0) if ends else chosen_BT
         if "log_softmax" in want:
             logits_MA = nn.functional.linear(hidden_MD, self.head.weight, bias_A)
-            self.space.mask_illegal_(logits_MA, states.legality_M)
-            everywhere = spread(torch.log_softmax(logits_MA, dim=1), real_BS)
-            log_softmax = everywhere[:, :num_actions]
-            if num_states > num_actions:
-                log_softmax = torch.where(trajectories.mask_BT.unsqueeze(2), log_softmax, 0.0)
+            self.space.mask_illegal_(logits_MA, legality_M)
+            log_softmax = states.pad(torch.log_softmax(logits_MA, dim=1))[:, :-1]
+            if ends:
+                log_softmax = torch.where(acted_BT.unsqueeze(2), log_softmax, 0.0)
         return Scores(log_probs, values, log_softmax)
 
     def start(self, batch_size: int, prompts: Sequences | None = None) -> Generation:
@@ -226,39 +224,20 @@ class _NetworkGeneration(Generation):
         return new
 
 
-@dataclass(frozen=True, slots=True)
-class _States:
-    """The states of whole logs that are acted in, and the final ones where they are wanted.
-
-    Attributes:
-        real_BS: bool, which of the states are meant; M of them.
-        hidden_MD: the hidden state of each one's node.
-        legality_M: what each allows.
-    """
-
-    real_BS: Tensor
-    hidden_MD: Tensor
-    legality_M: Legality
-
-    @staticmethod
-    def of(trajectories: Trajectories, tape: Tape, hidden_BND: Tensor, *, ends: bool) -> _States:
-        """From the hidden states of all nodes, float32 [B, N, D]."""
-        batch, nodes = hidden_BND.shape[:2]
-        num_states = trajectories.actions_BT.shape[1] + ends
-        steps = torch.arange(num_states, device=hidden_BND.device)
-        real_BS = steps < (trajectories.num_actions_B + ends).unsqueeze(1)
-        first_B1 = torch.arange(batch, device=hidden_BND.device).unsqueeze(1) * nodes
-        flat_BS = tape.states_BS[:, :num_states] + first_B1
-        legality = tape.legality_BS
-        legality_M = Legality(
-            legality.token[:, :num_states][real_BS],
-            legality.backspace[:, :num_states][real_BS],
-            legality.forbidden[:, :num_states][real_BS],
-        )
-        return _States(real_BS, hidden_BND.flatten(0, 1)[flat_BS[real_BS]], legality_M)
+def _states(values_BT: Tensor) -> Tensor:
+    """What is known of each action, with 0 for the final state, in which nobody acts: [B, S]."""
+    return nn.functional.pad(values_BT, (0, 1))
 
 
-def spread(values_M: Tensor, real_BS: Tensor) -> Tensor:
-    """Put the values of real states where they belong, 0 elsewhere; any trailing shape."""
-    out = values_M.new_zeros((*real_BS.shape, *values_M.shape[1:]))
-    return out.index_put(real_BS.nonzero(as_tuple=True), values_M)
+def _hidden(states: Packing, tape: Tape, hidden_BND: Tensor) -> Tensor:
+    """The hidden states [M, D] of the nodes on which some states of a tape stand."""
+    num_states, num_nodes = states.shape[1], hidden_BND.shape[1]
+    first_M = states.places_M // num_states * num_nodes
+    return hidden_BND.flatten(0, 1)[first_M + states.pack(tape.states_BS)]
+
+
+def _legality(states: Packing, tape: Tape) -> Legality:
+    """What some states of a tape allow."""
+    rules = tape.legality_BS
+    parts = (rules.token, rules.backspace, rules.forbidden)
+    return Legality(*(states.pack(part) for part in parts))

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rubout.policies.network import Memory, NetworkPolicy, spread
+from rubout.policies.network import Memory, NetworkPolicy
+from rubout.policies.packing import Packing
 from rubout.products import Linear
 from rubout.tape import Tape, visibility
 from rubout.types import ActionSpace
@@ -81,17 +82,18 @@ class TransformerPolicy(NetworkPolicy):
         # Only attention needs the rows side by side: all the rest is done for real nodes alone.
         real_BN = tape.depths_BN > 0
         real_BN[:, 0] = True
-        x_MD = self.dropout(self.embedding(tape.tokens_BN[real_BN]))
-        turn = self._turn(tape.depths_BN[real_BN])
+        real = Packing(real_BN)
+        x_MD = self.dropout(self.embedding(real.pack(tape.tokens_BN)))
+        turn = self._turn(real.pack(tape.depths_BN))
         for block in self._blocks():
             query, key, value = (
-                spread(part, real_BN).transpose(1, 2) for part in block.project(x_MD, turn)
+                real.pad(part).transpose(1, 2) for part in block.project(x_MD, turn)
             )
             mixed = functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=mask, is_causal=mask is None
             )
-            x_MD = block.add(x_MD, mixed.transpose(1, 2)[real_BN])
-        return spread(self.norm(x_MD), real_BN)
+            x_MD = block.add(x_MD, real.pack(mixed.transpose(1, 2)))
+        return real.pad(self.norm(x_MD))
 
     def remember(self, batch_size: int) -> Memory:
         """See `NetworkPolicy.remember`: keys and values of every layer, by depth."""

@@ -97,7 +97,7 @@ def test_the_mediators_optimum_is_the_mixture(space: ActionSpace) -> None:
     losses: list[Tensor] = []
     learner.step = lambda loss, *_: losses.append(loss) or 0.0  # type: ignore[assignment,func-returns-value]
     optimizer = torch.optim.LBFGS(
-        [mediator.head.weight], max_iter=100, tolerance_grad=1e-8, tolerance_change=1e-15,
+        [mediator.head.weight], max_iter=300, tolerance_grad=1e-11, tolerance_change=0,
         line_search_fn="strong_wolfe",
     )  # fmt: skip
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rubout import tape
 from rubout.checks import random_logs
 from rubout.policies import network
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
 from rubout.policies.network import NetworkPolicy
 from rubout.policies.transformer import TransformerConfig, TransformerPolicy
 from rubout.rollout.sampler import Request, Sampler
+from rubout.tape import replay
+from rubout.tape.replay import replay_keys
 from rubout.types import ActionSpace
 
 SPACE = ActionSpace(6, 7, backspace=True)
@@ -40,10 +41,10 @@ def test_the_fast_path_is_the_tree(
 ) -> None:
     policy = make(kind)
     logs = random_logs(PLAIN, 9, 3, with_prompts=with_prompts)
-    assert tape.replay(SPACE, logs).linear
+    assert replay(SPACE, logs).linear
     results = []
-    for replay in (tape.replay, tape._replay_keys):
-        monkeypatch.setattr(network, "replay", replay)
+    for way in (replay, replay_keys):
+        monkeypatch.setattr(network, "replay", way)
         scores = policy.score(logs, {"log_probs", "values"})
         assert scores.log_probs_BT is not None
         assert scores.values_BS is not None
