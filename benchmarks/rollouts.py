@@ -5,9 +5,10 @@
 SeqGAN's world: an LSTM of 32 units, 5,000 tokens, 20 of them a sequence; every process has one
 thread. Four tables:
 
-- Sequences a second of this process's own sampler, of one actor and of two, the same draws, taken
-  in turns; of each the best round counts. The driver only collects. Target: two actors type at
-  least 1.8 times as much as one, on two cores.
+- Sequences a second of one plain process and of two, without Ray, which is what the machine has
+  to give; of one actor and of two, each with the next draw at hand (staleness 1), the driver only
+  collecting. All four take turns: medians of the turns, and of the ratios within a round. Target:
+  two actors type at least 1.8 times as much as one, on two cores.
 - Overlap: one actor, a staleness of 1, and as many rollouts an update as take as long as the
   learner's step while both work. Target: the learner waits for less than 10% of the time.
 - Bytes a sequence takes on the wire, beside the floor of its actions and log-probabilities.
@@ -33,6 +34,7 @@ from typing import Any
 import torch
 
 from benchmarks.common import best, machine, print_table
+from benchmarks.plain_processes import PlainProcesses
 from learners.mle import MLE, MLEConfig
 from rubout.learner import Alone, Context
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
@@ -57,8 +59,10 @@ class Scale:
         length: of a sequence.
         hidden: units of the LSTM.
         batches: sequences of a part, each measured.
-        parts: of one draw; the work of all is the same.
-        rounds: of which the best counts.
+        parts: of one draw of the overlapped loop.
+        drawn: sequences of one draw where speed is measured.
+        draws: of one actor in its turn; two have twice as many.
+        rounds: of turns.
         learned: sequences of a learner's step.
         updates: of the overlapped loop.
         widths: units of the LSTMs whose weights are published.
@@ -69,6 +73,8 @@ class Scale:
     hidden: int
     batches: tuple[int, ...]
     parts: int
+    drawn: int
+    draws: int
     rounds: int
     learned: int
     updates: int
@@ -76,8 +82,8 @@ class Scale:
 
 
 SCALES = {
-    "smoke": Scale(50, 6, 8, (8,), 8, 1, 16, 4, (8,)),
-    "cpu": Scale(5000, 20, 32, (1024, 256, 64), 32, 5, 2048, 20, (32, 256, 1024)),
+    "smoke": Scale(50, 6, 8, (8,), 8, 16, 2, 1, 16, 4, (8,)),
+    "cpu": Scale(5000, 20, 32, (1024, 256, 64), 32, 4096, 4, 6, 2048, 20, (32, 256, 1024)),
 }
 
 
@@ -87,11 +93,13 @@ TABLES: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
         "Sequences a second (target: two actors at least 1.8 times one)",
         {
             "batch": ("sequences a part", ".0f"),
-            "in_process": ("in process", ",.0f"),
+            "one_process": ("1 process", ",.0f"),
+            "two_processes": ("2 processes", ",.0f"),
+            "scaling_without_ray": ("2 / 1", ".2f"),
             "one_actor": ("1 actor", ",.0f"),
             "two_actors": ("2 actors", ",.0f"),
             "scaling": ("2 / 1", ".2f"),
-            "driver_share": ("driver's share of a core", ".0%"),
+            "driver_share": ("driver's share of a core", ".1%"),
         },
     ),
     "overlap": (
@@ -149,31 +157,51 @@ def drawn(source: RolloutSource, sequences: int) -> Trajectories:
     return source.collect(0)
 
 
+def stream(source: RolloutSource, sequences: int, draws: int) -> float:
+    """Sequences a second of draws, of which the next is always asked for."""
+    began = time.perf_counter()
+    source.request(0, Request(0, 0, sequences))
+    for draw in range(draws):
+        if draw + 1 < draws:
+            source.request(draw + 1, Request(draw + 1, 0, sequences))
+        source.collect(draw)
+    return sequences * draws / (time.perf_counter() - began)
+
+
 def speeds(scale: Scale, batch: int) -> Figures:
-    """All three, in turns; what they type is the same."""
-    spec, sequences = spec_of(scale, batch), batch * scale.parts
+    """All four, in turns."""
+    spec = spec_of(scale, batch)
     policy = policy_of(spec)
+    turns: list[tuple[float, ...]] = []
     shares = []
-    with fleet_of(spec, 1) as one, fleet_of(spec, 2) as two:
-        sources: list[RolloutSource] = [LocalRollouts(spec, policy), one, two]
-        for source in sources:
-            source.publish(0, {"policy": policy})
-            for _ in range(_WARM):
-                found = drawn(source, 2 * batch)
-                assert found.actions_BT.equal(drawn(sources[0], 2 * batch).actions_BT)
-        seconds: list[list[float]] = [[] for _ in sources]
-        for _ in range(scale.rounds):
-            for source, found_s in zip(sources, seconds, strict=True):
-                cpu = time.process_time()
-                found_s.append(best(lambda source=source: drawn(source, sequences), times=1))
-                shares.append((time.process_time() - cpu) / found_s[-1])
-    rates = [sequences / min(found_s) for found_s in seconds]
-    names = ("in_process", "one_actor", "two_actors")
+    with (
+        PlainProcesses(spec, 1) as alone,
+        PlainProcesses(spec, 2) as pair,
+        fleet_of(spec, 1) as one,
+        fleet_of(spec, 2) as two,
+    ):
+        expected = drawn(LocalRollouts(spec, policy), 2 * batch)
+        for fleet in (one, two):
+            fleet.publish(0, {"policy": policy})
+            assert drawn(fleet, 2 * batch).actions_BT.equal(expected.actions_BT)
+        for _ in range(scale.rounds + 1):
+            in_turn = scale.drawn * scale.draws
+            without = [processes.rate(in_turn) for processes in (alone, pair)]
+            first = stream(one, scale.drawn, scale.draws)
+            began, cpu = time.perf_counter(), time.process_time()
+            second = stream(two, scale.drawn, 2 * scale.draws)
+            shares.append((time.process_time() - cpu) / (time.perf_counter() - began))
+            turns.append((*without, first, second))
+    turns = turns[1:]
+    names = ("one_process", "two_processes", "one_actor", "two_actors")
     return {
         "batch": batch,
-        **dict(zip(names, rates, strict=True)),
-        "scaling": rates[2] / rates[1],
-        "driver_share": median(shares[2::3]),
+        **{
+            name: median(found) for name, found in zip(names, zip(*turns, strict=True), strict=True)
+        },
+        "scaling_without_ray": median(turn[1] / turn[0] for turn in turns),
+        "scaling": median(turn[3] / turn[2] for turn in turns),
+        "driver_share": median(shares[1:]),
     }
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from rubout.errors import UserError
 
+_INLINE_BYTES = 2**20  # results up to this size; Ray's own limit is a tenth of it
+
 
 def is_remote(address: str | None) -> bool:
     """Whether a run joins a cluster, at `address` or `$RAY_ADDRESS`, instead of starting one."""
@@ -85,6 +87,8 @@ def prepare(address: str | None) -> None:
         return
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # Parts of rollouts come with the answer instead of through the object store: less to do.
+    os.environ.setdefault("RAY_max_direct_call_object_size", str(_INLINE_BYTES))
     # Actors import the project and the user's plug-ins as this process does.
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, str(Path.cwd()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
