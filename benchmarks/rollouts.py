@@ -25,67 +25,30 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-
 from benchmarks.common import best, machine, print_table
+from benchmarks.fleets import (
+    SCALES,
+    WARM,
+    Figures,
+    Scale,
+    drawn,
+    fleet_of,
+    policy_of,
+    spec_of,
+)
+from benchmarks.overlap import overlap
 from benchmarks.plain_processes import PlainProcesses
-from learners.mle import MLE, MLEConfig
-from rubout.learner import Alone, Context
-from rubout.policies.lstm import LSTMConfig, LSTMPolicy
 from rubout.process import set_up
 from rubout.rollout.environment import prepare
 from rubout.rollout.sampler import Request
-from rubout.rollout.source import LocalRollouts, RolloutSource, RolloutSpec
+from rubout.rollout.source import LocalRollouts, RolloutSource
 from rubout.rollout.wire import pack, pack_weights
-from rubout.types import ActionSpace, Trajectories
-
-_CPUS = 0.25  # reserved by an actor: all fleets stand at once, and one of them works
-_WARM = 3
-Figures = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How much to measure.
-
-    Attributes:
-        vocabulary: tokens.
-        length: of a sequence.
-        hidden: units of the LSTM.
-        batches: sequences of a part, each measured.
-        parts: of one draw of the overlapped loop.
-        drawn: sequences of one draw where speed is measured.
-        draws: of one actor in its turn; two have twice as many.
-        rounds: of turns.
-        learned: sequences of a learner's step.
-        updates: of the overlapped loop.
-        widths: units of the LSTMs whose weights are published.
-    """
-
-    vocabulary: int
-    length: int
-    hidden: int
-    batches: tuple[int, ...]
-    parts: int
-    drawn: int
-    draws: int
-    rounds: int
-    learned: int
-    updates: int
-    widths: tuple[int, ...]
-
-
-SCALES = {
-    "smoke": Scale(50, 6, 8, (8,), 8, 16, 2, 1, 16, 4, (8,)),
-    "cpu": Scale(5000, 20, 32, (1024, 256, 64), 32, 4096, 4, 6, 2048, 20, (32, 256, 1024)),
-}
-
+from rubout.types import ActionSpace
 
 # By table: its title, and what each figure is called and how it is written.
 TABLES: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
@@ -131,41 +94,18 @@ TABLES: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
 }
 
 
-def spec_of(scale: Scale, batch: int, hidden: int = 0) -> RolloutSpec:
-    """What the actors are made of."""
-    width = hidden or scale.hidden
-    space = ActionSpace(scale.vocabulary, scale.length, eos=False)
-    return RolloutSpec("lstm", {"embedding": width, "hidden": width}, space, batch=batch)
-
-
-def policy_of(spec: RolloutSpec) -> LSTMPolicy:
-    """The driver's own."""
-    torch.manual_seed(0)
-    return LSTMPolicy(spec.space, LSTMConfig(**spec.policy_options))
-
-
-def fleet_of(spec: RolloutSpec, workers: int) -> Any:
-    """Actors; closes when the block ends."""
-    from rubout.rollout.fleet import Fleet
-
-    return closing(Fleet(spec, workers, cpus=_CPUS))
-
-
-def drawn(source: RolloutSource, sequences: int) -> Trajectories:
-    """One draw, the same whoever types it."""
-    source.request(0, Request(1, 0, sequences))
-    return source.collect(0)
-
-
 def stream(source: RolloutSource, sequences: int, draws: int) -> float:
-    """Sequences a second of draws, of which the next is always asked for."""
+    """Sequences a second between the first draw and the last, the next one always asked for."""
+    for draw in (0, 1):
+        source.request(draw, Request(draw, 0, sequences))
+    source.collect(0)
     began = time.perf_counter()
-    source.request(0, Request(0, 0, sequences))
-    for draw in range(draws):
-        if draw + 1 < draws:
-            source.request(draw + 1, Request(draw + 1, 0, sequences))
+    for draw in range(1, draws + 1):
+        source.request(draw + 1, Request(draw + 1, 0, sequences))
         source.collect(draw)
-    return sequences * draws / (time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    source.collect(draws + 1)
+    return sequences * draws / seconds
 
 
 def speeds(scale: Scale, batch: int) -> Figures:
@@ -205,72 +145,6 @@ def speeds(scale: Scale, batch: int) -> Figures:
     }
 
 
-def learner_of(policy: LSTMPolicy, rows: int) -> MLE:
-    """MLE, on rollouts instead of data: work, not wisdom."""
-    return MLE(policy, MLEConfig(), Context(policy.space, rows, torch.device("cpu"), Alone()))
-
-
-def step(learner: MLE, rollouts: Trajectories) -> None:
-    """One step on the first rows, some of them again where there are fewer."""
-    rows = torch.arange(learner.context.batch_size) % len(rollouts)
-    learner.update(rollouts[rows], None)
-
-
-def overlap(scale: Scale) -> Figures:
-    """As many rollouts an update as take the actor as long as the learner takes, side by side."""
-    spec = spec_of(scale, scale.batches[-1])
-    learner = learner_of(policy_of(spec), scale.learned)
-    with fleet_of(spec, 1) as fleet:
-        fleet.publish(0, {"policy": learner.policy})
-        rollouts = drawn(fleet, spec.batch * scale.parts)
-        learning_s = best(lambda: step(learner, rollouts), _WARM)
-        many = _WARM * scale.parts
-        steps = max(1, int(best(lambda: drawn(fleet, spec.batch * many), 1) / learning_s) - 1)
-        began = time.perf_counter()
-        fleet.request(0, Request(0, 0, spec.batch * many))
-        for _ in range(steps):
-            step(learner, rollouts)
-        learning_s = (time.perf_counter() - began) / steps
-        fleet.collect(0)
-        generating_s = (time.perf_counter() - began) / many
-        parts = max(1, round(learning_s / generating_s))
-        count = parts * spec.batch
-        waited = [_loop(fleet, learner, scale.updates, count, lag) for lag in (0, 1)]
-    (turns_s, in_turns_s), (waiting_s, update_s) = waited
-    return {
-        "rollouts": count,
-        "generating_s": generating_s * parts,
-        "learning_s": learning_s,
-        "update_s": update_s,
-        "waiting_share": waiting_s / update_s,
-        "waiting_share_in_turns": turns_s / in_turns_s,
-    }
-
-
-def _loop(
-    source: RolloutSource, learner: MLE, updates: int, count: int, staleness: int
-) -> tuple[float, float]:
-    """The order of `rubout.training.loop`; seconds of waiting and in all, means of an update."""
-
-    def ask(update: int, version: int) -> None:
-        source.publish(version, {"policy": learner.policy})
-        source.request(update, Request(update, 0, count))
-
-    for ahead in range(staleness + 1):
-        ask(ahead, 0)
-    waits, seconds = [], []
-    for update in range(updates + _WARM):
-        began = time.perf_counter()
-        rollouts = source.collect(update)
-        waits.append(time.perf_counter() - began)
-        step(learner, rollouts)
-        ask(update + staleness + 1, update + 1)
-        seconds.append(time.perf_counter() - began)
-    for ahead in range(staleness + 1):
-        source.collect(updates + _WARM + ahead)
-    return sum(waits[_WARM:]) / updates, sum(seconds[_WARM:]) / updates
-
-
 def wire(scale: Scale, batch: int) -> Figures:
     """What an actor sends back for a part, and the least that says the same."""
     spec = spec_of(scale, batch)
@@ -292,7 +166,7 @@ def publishing(scale: Scale, width: int) -> Figures:
     policy = policy_of(spec)
     put, old, new = [], [], []
     with fleet_of(spec, 1) as fleet:
-        for version in range(2 * _WARM):
+        for version in range(2 * WARM):
             put.append(best(lambda v=version: fleet.publish(v, {"policy": policy}), times=1))
             for found in (new, old):
                 found.append(best(lambda: drawn(fleet, 1), times=1))
