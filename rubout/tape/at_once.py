@@ -27,7 +27,8 @@ def _replay_line(space: ActionSpace, trajectories: Trajectories, typed_BT: Tenso
     prompt_B1 = prompt_length_B.unsqueeze(1)
     depths_BS = prompt_B1 + functional.pad(typed_BT.cumsum(1), (1, 0))
     nothing_BS = torch.full_like(depths_BS, -1)
-    legality_BS = space.legality(depths_BS, prompt_B1, nothing_BS + 1, nothing_BS)
+    deletions_BS = torch.zeros_like(depths_BS)
+    legality_BS = space.legality(depths_BS, prompt_B1, deletions_BS, nothing_BS)
     if not _are_legal(space, trajectories, typed_BT & legality_BS.token[:, :-1]):
         return None
     last_B1 = depths_BS[:, -1:]
