@@ -3,8 +3,8 @@
 A request is split into parts of a fixed size, and each part carries its seed and the version of the
 weights it is to be answered under. So the answer does not depend on which actor gives it, nor on
 how often it was lost and asked for again: with Ray or in one process, the rollouts are the same.
-Nothing is ever thrown away for being late. Weights and rollouts travel through Ray's object store,
-in host memory.
+Nothing is ever thrown away for being late. Weights travel through Ray's object store, rollouts with
+the answer unless they are large (`rubout.rollout.environment`): in host memory either way.
 """
 
 from __future__ import annotations
