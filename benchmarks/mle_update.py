@@ -11,7 +11,8 @@ Adam. One thread. The baselines are the same network as it is written elsewhere:
 The floor is the three products of the logits layer and one exponential for each logit, both as fast
 as they are here on rows that stay in the cache; or the products at torch's own rate for large
 matrices. "set up" is the second baseline with `rubout.process.set_up`, which keeps freed memory:
-what of the ratio is only that; the others are as torch leaves them.
+what of the ratio is only that; the others have the allocator as torch leaves it. No process looks
+for garbage among what it imported, as no command of ours does.
 
 Each has a process of its own, and they take turns of a few updates, so that whatever else the
 machine does meets all of them: seconds are the median turn's, ratios the median of the turns'.
@@ -104,7 +105,7 @@ class Plain(nn.Module):
         return functional.cross_entropy(logits_BLV.view(-1, self.tokens), tokens_BL.flatten())
 
     def update(self, tokens_BL: Tensor) -> float:
-        """One step."""
+        """One step on a batch of tokens [B, L], and its loss."""
         self.optimizer.zero_grad()
         loss = self.loss(tokens_BL)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -180,7 +181,7 @@ def take_turns(way: Way, scale: Scale) -> None:
 
 
 def measure(name: str) -> dict[Way, dict[str, float]]:
-    """Seconds of an epoch, how often ours fits into it, and megabytes, of each."""
+    """Of each: seconds of an epoch, their ratio to ours, and megabytes."""
     scale = SCALES[name]
     words = [sys.executable, "-m", "benchmarks.mle_update", "--scale", name, "--one"]
     with ExitStack() as stack:

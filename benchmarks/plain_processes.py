@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from types import TracebackType
 
 from rubout.process import set_up
 from rubout.rollout.sampler import Request
@@ -13,7 +12,7 @@ from rubout.rollout.source import RolloutSpec
 
 
 class PlainProcesses:
-    """Processes that each type the same parts again and again; they end with the block."""
+    """Processes that each type the same parts again and again."""
 
     def __init__(self, spec: RolloutSpec, workers: int) -> None:
         context = get_context("spawn")
@@ -32,15 +31,8 @@ class PlainProcesses:
             connection.send(sequences)
         return sum(connection.recv() for connection in self._connections)
 
-    def __enter__(self) -> PlainProcesses:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End them."""
         for connection, process in zip(self._connections, self._processes, strict=True):
             connection.send(0)
             process.join()

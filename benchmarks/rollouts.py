@@ -25,6 +25,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -115,8 +116,8 @@ def speeds(scale: Scale, batch: int) -> Figures:
     turns: list[tuple[float, ...]] = []
     shares = []
     with (
-        PlainProcesses(spec, 1) as alone,
-        PlainProcesses(spec, 2) as pair,
+        closing(PlainProcesses(spec, 1)) as alone,
+        closing(PlainProcesses(spec, 2)) as pair,
         fleet_of(spec, 1) as one,
         fleet_of(spec, 2) as two,
     ):

@@ -21,7 +21,7 @@ class Packing:
         self.places_M = real_BS.flatten().nonzero().squeeze(1)
 
     def pack(self, values_BS: Tensor) -> Tensor:
-        """The entries of [B, S, ...]: [M, ...]."""
+        """The entries of a tensor [B, S, ...], of this shape and no other: [M, ...]."""
         assert values_BS.shape[:2] == self.shape
         return values_BS.flatten(0, 1).index_select(0, self.places_M)
 
