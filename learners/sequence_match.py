@@ -35,7 +35,7 @@ from torch import Tensor
 
 from learners import divergences
 from learners.behavioural_cloning import BehaviouralCloningConfig
-from learners.mle import MLE, schedule, weighted_nll
+from learners.mle import MLE, schedule
 from rubout.divergence import Divergence
 from rubout.learner import Context, Demand
 from rubout.policy import Policy
@@ -122,23 +122,22 @@ def implied_rewards(
     """
     batch, steps = log_probs_BT.shape
     assert values_BS.shape == (batch, steps + 1)
-    end_B1 = trajectories.num_actions_B.unsqueeze(1)
+    counts_B, done_B = trajectories.num_actions_B, trajectories.terminated_B
+    end_B1 = counts_B.unsqueeze(1)
     final_B = values_BS.gather(1, end_B1).squeeze(1)
-    done_B = trajectories.terminated_B
     if terminal == "zero":
         final_B = torch.where(done_B, -shift, final_B)
-    values_BS = values_BS.scatter(1, end_B1, final_B.unsqueeze(1))
+        values_BS = values_BS.scatter(1, end_B1, final_B.unsqueeze(1))
     mask_BT = trajectories.mask_BT
     # The shift may be large: it is added to differences, which are not.
     x_BT = log_probs_BT + values_BS[:, :-1] - gamma * values_BS[:, 1:] + (1 - gamma) * shift
     powers_S = gamma ** torch.arange(steps + 1, device=x_BT.device, dtype=x_BT.dtype)
-    tail_B = powers_S[trajectories.num_actions_B] / (1 - gamma)
     has_tail_B = done_B & (terminal == "eos")
     return Rewards(
         x_BT=torch.where(mask_BT, x_BT, 0.0),
         weights_BT=powers_S[:-1] * mask_BT,
         final_B=final_B + shift,
-        tail_B=torch.where(has_tail_B, tail_B, 0.0),
+        tail_B=powers_S[counts_B] * has_tail_B / (1 - gamma),
     )
 
 
@@ -239,33 +238,33 @@ class SequenceMatch(MLE):
         )
         as_meant_BT = typed.labels_BT == typed.actions_BT
         penalty_B = penalties(rewards, self.divergence, config.alpha, config.gamma, as_meant_BT)
-        weights_BT = rewards.weights_BT[:count]
-        sizes = [weights_BT.sum(), data.num_actions_B.sum(), count, len(typed) - count]
-        total_weight, total_actions, total_data, total_model = group.sum(
-            torch.stack([torch.as_tensor(size, device=penalty_B.device).double() for size in sizes])
-        ).float()
-        on_data = 0.5 if self.divergence.mixture else 1.0
-        nll = -(weights_BT * log_probs_BT[:count]).sum() / total_weight
-        data_penalty = penalty_B[:count].sum() / total_weight
-        model_penalty = penalty_B[count:].sum() * (total_data / total_model.clamp(min=1))
-        model_penalty = model_penalty / total_weight
-        matching = nll + on_data * data_penalty + (1 - on_data) * model_penalty
-        ones_B = torch.ones_like(penalty_B[:count])
-        cloning = weighted_nll(log_probs_BT[:count], data.num_actions_B, ones_B, total_actions)
-        beta = self.beta(update)
-        loss = beta * cloning + (1 - beta) * matching
+        weights_BT, log_probs_BT = rewards.weights_BT[:count], log_probs_BT[:count]
+        sums = [weights_BT.sum(dtype=torch.float64), data.num_actions_B.sum(dtype=torch.float64)]
+        counts = weights_BT.new_tensor([count, len(typed) - count], dtype=torch.float64)
+        totals = group.sum(torch.cat([torch.stack(sums), counts])).float()
+        total_weight, total_actions, total_data, total_model = totals
+        beta, on_data = self.beta(update), 0.5 if self.divergence.mixture else 1.0
+        per_model = total_data / total_model.clamp(min=1)
+        # The loss is linear in these: nothing else needs to remember how it was made.
+        likely_BT = beta / total_actions + (1 - beta) / total_weight * weights_BT
+        shares_B = torch.full_like(penalty_B, on_data)
+        shares_B[count:] = (1 - on_data) * per_model
+        penalty = (shares_B / total_weight * penalty_B).sum()
+        loss = (1 - beta) * penalty - (likely_BT * log_probs_BT).sum()
         schedule(self.optimizer, self.config)
         norm = self.step(loss, self.optimizer, self.policy.parameters(), self.config.clip)
-        parts = {
-            "loss": loss,
-            "cloning": cloning,
-            "nll": nll,
-            "penalty_data": data_penalty,
-            "penalty_model": model_penalty,
-            "value_start": (values_BS[:count, 0] + self._shift).sum() / total_data,
-            "reward_square": (weights_BT * rewards.x_BT[:count].square()).sum() / total_weight,
-        }
-        figures = group.sum(torch.stack(list(parts.values()))).tolist()
+        with torch.no_grad():
+            square_BT = rewards.x_BT[:count].square()
+            parts = {
+                "loss": loss,
+                "cloning": -log_probs_BT.sum() / total_actions,
+                "nll": -(weights_BT * log_probs_BT).sum() / total_weight,
+                "penalty_data": penalty_B[:count].sum() / total_weight,
+                "penalty_model": penalty_B[count:].sum() * per_model / total_weight,
+                "value_start": (values_BS[:count, 0] + self._shift).sum() / total_data,
+                "reward_square": (weights_BT * square_BT).sum() / total_weight,
+            }
+            figures = group.sum(torch.stack(list(parts.values()))).tolist()
         return dict(zip(parts, figures, strict=True)) | {"beta": beta, "gradient_norm": norm}
 
     def _with_rollouts(self, update: int, data: Trajectories) -> Trajectories:

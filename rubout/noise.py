@@ -79,11 +79,12 @@ def inject(
     first = torch.arange(actions.shape[1], device=actions.device) + extra.cumsum(1) - extra
     width = actions.shape[1] + 2 * int(slipped.sum(1).max())
 
+    rows, steps = slipped.nonzero(as_tuple=True)
+    places = first[rows, steps]
+
     def put(typed: Tensor, slips: Tensor) -> Tensor:
         """Actions at their new places, and slips before their deletions."""
         out = typed.new_zeros(len(typed), width).scatter(1, first + extra, typed)
-        rows, steps = slipped.nonzero(as_tuple=True)
-        places = first[rows, steps]
         out[rows, places] = slips[rows, steps]
         out[rows, places + 1] = space.backspace_id
         return out

@@ -130,8 +130,9 @@ class NetworkPolicy(Policy):
         acted_BT, ends = trajectories.mask_BT, "values" in want
         acted_BS = _states(acted_BT)
         states = Packing(nn.functional.pad(acted_BT, (1, 0), value=True) if ends else acted_BS)
-        hidden_MD = _hidden(states, tape, hidden_BND) * (1.0 / temperature)
-        bias_A = self.head.bias * (1.0 / temperature)
+        hidden_MD, bias_A = _hidden(states, tape, hidden_BND), self.head.bias
+        if temperature != 1.0:
+            hidden_MD, bias_A = hidden_MD / temperature, bias_A / temperature
         legality_M = _legality(states, tape)
         head = Head(hidden_MD, self.head.weight, bias_A, self.space, legality_M)
         log_probs = values = log_softmax = None

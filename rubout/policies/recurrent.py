@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from rubout.tape import Tape
+
+IntArray = NDArray[np.int64]
 
 # What a further call of the LSTM costs, in nodes: on a CPU least time is taken from 96 to 128 with
 # 128 hidden units, where a node costs 4 us, from 256 to 400 with 32, where it costs 0.6 us.
@@ -113,43 +116,49 @@ def over(bands: Bands, inputs_BND: Tensor, weights: Sequence[Tensor]) -> Tensor:
 
 
 def cut(tape: Tape, nodes_per_call: int = NODES_PER_CALL) -> Bands:
-    """The bands of a tape; waits for the device once.
+    """The bands of a tape, found on the host; waits for the device once.
 
     Args:
         tape: B logs, with backspaces or without.
         nodes_per_call: what a further band costs, in nodes.
     """
     forest = _Forest.of(tape)
-    widths_C = torch.tensor(_widths(forest, nodes_per_call))
-    bands_D = torch.arange(len(widths_C)).repeat_interleave(widths_C)
-    columns_D = torch.arange(len(bands_D)) - (widths_C.cumsum(0) - widths_C)[bands_D]
+    widths_C = np.array(_widths(forest, nodes_per_call))
+    bands_D = np.arange(len(widths_C)).repeat(widths_C)
+    columns_D = np.arange(len(bands_D)) - _starts(widths_C)[bands_D]
     bands_M, columns_M = bands_D[forest.depths_M], columns_D[forest.depths_M]
     is_bottom_M = columns_M == widths_C[bands_M] - 1
-    ends_R = (forest.is_real_M & (~forest.is_inner_M | is_bottom_M)).nonzero().squeeze(1)
-    ends_R = ends_R[bands_M[ends_R].argsort(stable=True)]
+    ends_R = np.flatnonzero(forest.is_real_M & (~forest.is_inner_M | is_bottom_M))
+    ends_R = ends_R[bands_M[ends_R].argsort(kind="stable")]
     paths_WR = _upwards(ends_R, forest.parents_M, columns_M[ends_R])
-    # A node of several paths is read from the last of them.
-    path_M = torch.zeros_like(bands_M).scatter_reduce(
-        0, paths_WR.flatten(), torch.arange(len(ends_R)).repeat(len(paths_WR)), "amax"
-    )
-    sizes_C = bands_M[ends_R].bincount()
-    starts_C = sizes_C.cumsum(0) - sizes_C
-    above_R = path_M[forest.parents_M[paths_WR[0]]]
-    above_R = above_R - functional.pad(starts_C[:-1], (1, 0)).repeat_interleave(sizes_C)
-    steps_C = widths_C * sizes_C
-    first_C = steps_C.cumsum(0) - steps_C - starts_C
+    # A node of several paths is read from the last of them: they write in order.
+    path_M = np.zeros_like(bands_M)
+    path_M[paths_WR] = np.arange(len(ends_R))
+    sizes_C = np.bincount(bands_M[ends_R])
+    starts_C, steps_C = _starts(sizes_C), widths_C * sizes_C
+    starts_above_C = np.concatenate([[0], starts_C[:-1]])
+    above_R = path_M[forest.parents_M[paths_WR[0]]] - starts_above_C.repeat(sizes_C)
+    first_C = _starts(steps_C) - starts_C
     places_M = first_C[bands_M] + columns_M * sizes_C[bands_M] + path_M
-    shapes = list(zip(widths_C.tolist(), sizes_C.tolist(), strict=True))
-    parts = torch.split(paths_WR, sizes_C.tolist(), dim=1)
-    nodes = [part[:width].flatten() for part, (width, _) in zip(parts, shapes, strict=True)]
-    places_M = torch.where(forest.is_real_M, places_M, int(steps_C.sum()))
-    device = tape.tokens_BN.device
+    places_M = np.where(forest.is_real_M, places_M, steps_C.sum())
+    parts = np.split(paths_WR, starts_C[1:], axis=1)
+    nodes = [part[:width].ravel() for part, width in zip(parts, widths_C, strict=True)]
+
+    def sent(values: IntArray) -> Tensor:
+        """To the device of the tape."""
+        return torch.from_numpy(values).to(tape.tokens_BN.device)
+
     return Bands(
-        nodes_M=torch.cat(nodes).to(device),
-        shapes=shapes,
-        above=torch.split(above_R.to(device), sizes_C.tolist()),
-        places_BN=places_M.view_as(tape.tokens_BN).to(device),
+        nodes_M=sent(np.concatenate(nodes)),
+        shapes=list(zip(widths_C.tolist(), sizes_C.tolist(), strict=True)),
+        above=torch.split(sent(above_R), sizes_C.tolist()),
+        places_BN=sent(places_M).view_as(tape.tokens_BN),
     )
+
+
+def _starts(sizes_C: IntArray) -> IntArray:
+    """Where each of some pieces begins that stand one behind the other."""
+    return sizes_C.cumsum() - sizes_C
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,21 +172,21 @@ class _Forest:
         is_inner_M: bool, whether the node is another's parent.
     """
 
-    parents_M: Tensor
-    depths_M: Tensor
-    is_real_M: Tensor
-    is_inner_M: Tensor
+    parents_M: IntArray
+    depths_M: IntArray
+    is_real_M: NDArray[np.bool_]
+    is_inner_M: NDArray[np.bool_]
 
     @staticmethod
     def of(tape: Tape) -> _Forest:
         """Of B logs; the one time that the device is waited for."""
-        parents_BN, depths_BN = torch.stack([tape.parents_BN, tape.depths_BN]).cpu()
-        first_B1 = torch.arange(0, depths_BN.numel(), depths_BN.shape[1]).unsqueeze(1)
-        parents_M, depths_M = (parents_BN + first_B1).flatten(), depths_BN.flatten()
-        is_typed_M = depths_M > 0
-        is_inner_M = torch.zeros_like(is_typed_M)
-        is_inner_M[parents_M[is_typed_M]] = True
-        is_real_M = is_typed_M.index_fill(0, first_B1.squeeze(1), True)
+        parents_BN, depths_BN = torch.stack([tape.parents_BN, tape.depths_BN]).cpu().numpy()
+        first_B = np.arange(0, depths_BN.size, depths_BN.shape[1])
+        parents_M, depths_M = (parents_BN + first_B[:, None]).ravel(), depths_BN.ravel()
+        is_real_M = depths_M > 0
+        is_inner_M = np.zeros_like(is_real_M)
+        is_inner_M[parents_M[is_real_M]] = True
+        is_real_M[first_B] = True
         return _Forest(parents_M, depths_M, is_real_M, is_inner_M)
 
 
@@ -190,7 +199,7 @@ def _widths(forest: _Forest, nodes_per_call: int) -> list[int]:
     """
     num_depths = int(forest.depths_M.max()) + 1
     inner_D, leaves_D = (
-        forest.depths_M[forest.is_real_M & kind_M].bincount(minlength=num_depths).tolist()
+        np.bincount(forest.depths_M[forest.is_real_M & kind_M], minlength=num_depths).tolist()
         for kind_M in (forest.is_inner_M, ~forest.is_inner_M)
     )
     widths: list[int] = [0]
@@ -204,7 +213,7 @@ def _widths(forest: _Forest, nodes_per_call: int) -> list[int]:
     return widths
 
 
-def _upwards(ends_R: Tensor, parents_M: Tensor, columns_R: Tensor) -> Tensor:
+def _upwards(ends_R: IntArray, parents_M: IntArray, columns_R: IntArray) -> IntArray:
     """The paths through bands that end at some nodes.
 
     Args:
@@ -219,5 +228,5 @@ def _upwards(ends_R: Tensor, parents_M: Tensor, columns_R: Tensor) -> Tensor:
     up = [ends_R]
     for _ in range(width - 1):
         up.append(parents_M[up[-1]])
-    heights_WR = columns_R - torch.arange(width).unsqueeze(1)
-    return torch.stack(up).gather(0, heights_WR.clamp(min=0))
+    heights_WR = columns_R - np.arange(width)[:, None]
+    return np.take_along_axis(np.stack(up), heights_WR.clip(min=0), axis=0)
