@@ -23,24 +23,47 @@ def product(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> 
 
     Args:
         left_MK: float [M, K], of any strides.
-        right_NK: the same dtype, [N, K], of any strides.
+        right_NK: the same dtype, [N, K], of any strides; or what `prepacked` made of it.
         bias_N: added to every row, or None.
 
     Returns:
         [M, N].
     """
     assert not (torch.is_grad_enabled() and (left_MK.requires_grad or right_NK.requires_grad))
-    is_float32 = left_MK.dtype is right_NK.dtype is torch.float32
-    if not (_HAS_ONEDNN and is_float32 and left_MK.device.type == "cpu" and left_MK.numel()):
+    if not (right_NK.is_mkldnn or (_is_ours(left_MK) and _is_ours(right_NK) and left_MK.numel())):
         return functional.linear(left_MK, right_NK, bias_N)
     if len(left_MK) == 1:  # a row alone is summed in another order than one among many
         return product(left_MK.expand(2, -1), right_NK, bias_N)[:1]
     # Matrices whose neighbours lie apart along both dimensions take it a thousand times as long.
     left, right = (
-        each if 1 in each.stride() else each.contiguous() for each in (left_MK, right_NK)
+        each if each.is_mkldnn or 1 in each.stride() else each.contiguous()
+        for each in (left_MK, right_NK)
     )
     found: Tensor = torch.ops.mkldnn._linear_pointwise.default(left, right, bias_N, "none", [], "")
     return found
+
+
+def prepacked(right_NK: Tensor) -> Tensor:
+    """The right matrix of many products, in the order in which oneDNN reads it.
+
+    oneDNN else brings it into that order at every product, which takes a tenth of one of 64 rows
+    and half of one of 16. The products are the same to the last bit.
+
+    Args:
+        right_NK: float [N, K], of any strides.
+
+    Returns:
+        a copy, for `product` alone; or the matrix itself, where it is not oneDNN's to multiply.
+    """
+    if not (_is_ours(right_NK) and right_NK.numel()):
+        return right_NK.detach()
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight.default(right_NK.detach())
+    return packed
+
+
+def _is_ours(matrix: Tensor) -> bool:
+    """Whether oneDNN is to multiply it."""
+    return _HAS_ONEDNN and matrix.dtype is torch.float32 and matrix.device.type == "cpu"
 
 
 def linear(inputs_MK: Tensor, weight_NK: Tensor, bias_N: Tensor | None = None) -> Tensor:

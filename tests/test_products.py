@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from rubout.products import Linear, linear, product
+from rubout.products import Linear, linear, prepacked, product
 
 sizes = st.integers(1, 40)
 
@@ -30,10 +30,29 @@ def test_product(rows: int, inner: int, columns: int, *, turned: bool, bias: boo
     torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
 
 
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(0, 40), inner=sizes, columns=sizes, turned=st.booleans())
+def test_a_prepacked_matrix_gives_the_same_bits(
+    rows: int, inner: int, columns: int, *, turned: bool
+) -> None:
+    generator = torch.Generator().manual_seed(rows + 41 * inner + 1681 * columns)
+    left = torch.randn(rows, inner, generator=generator)
+    right = torch.randn(inner, columns, generator=generator).T
+    right = right.contiguous() if turned else right
+    added = torch.randn(columns, generator=generator)
+    assert product(left, prepacked(right), added).equal(product(left, right, added))
+
+
+def test_a_prepacked_matrix_is_a_constant() -> None:
+    right = torch.randn(5, 4, requires_grad=True)
+    assert not product(torch.randn(3, 4), prepacked(right)).requires_grad
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_dtypes_stay_what_they_are(dtype: torch.dtype) -> None:
     left, right = torch.randn(3, 4, dtype=dtype), torch.randn(5, 4, dtype=dtype)
     assert product(left, right).equal(functional.linear(left, right))
+    assert product(left, prepacked(right)).equal(functional.linear(left, right))
 
 
 @pytest.mark.parametrize(("inner", "columns"), [(32, 5000), (128, 512), (512, 300)])

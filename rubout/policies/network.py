@@ -21,7 +21,7 @@ from rubout.policies.linear_divergence import linear_divergence
 from rubout.policies.linear_scores import linear_likelihood, linear_scores
 from rubout.policies.packing import Packing
 from rubout.policy import Generation, Policy, Scores, Want
-from rubout.products import product
+from rubout.products import prepacked, product
 from rubout.tape import Tape, replay, with_ends
 from rubout.types import ActionSpace, Legality, Sequences, Trajectories
 
@@ -130,7 +130,8 @@ class NetworkPolicy(Policy):
         acted_BT, ends = trajectories.mask_BT, "values" in want
         acted_BS = _states(acted_BT)
         states = Packing(nn.functional.pad(acted_BT, (1, 0), value=True) if ends else acted_BS)
-        hidden_MD, bias_A = _hidden(states, tape, hidden_BND), self.head.bias
+        hidden_MD = _hidden(states, tape, hidden_BND)
+        bias_A: Tensor = self.head.bias
         if temperature != 1.0:
             hidden_MD, bias_A = hidden_MD / temperature, bias_A / temperature
         legality_M = _legality(states, tape)
@@ -166,7 +167,7 @@ class _NetworkGeneration(Generation):
         self._policy = policy
         self._memory = policy.remember(batch_size)
         weight = policy.head.weight
-        device = weight.device
+        self._weight_AD, device = prepacked(weight), weight.device
         # Without a backspace nobody returns to an earlier node: one slot will do.
         self._keeps = policy.space.backspace
         slots = policy.space.max_length + 1 if self._keeps else 1
@@ -189,8 +190,7 @@ class _NetworkGeneration(Generation):
         if rows_M is None:
             rows_M = torch.arange(len(depth_B), device=depth_B.device)
         slots_M = depth_B[rows_M] if self._keeps else torch.zeros_like(rows_M)
-        head = self._policy.head
-        return product(hidden_BLD[rows_M, slots_M], head.weight, head.bias)
+        return product(hidden_BLD[rows_M, slots_M], self._weight_AD, self._policy.head.bias)
 
     @torch.no_grad()
     def step(self, actions_B: Tensor, keys: Keys) -> None:
