@@ -32,10 +32,11 @@ class IdleRequest:
     first: int
     count: int
 
-    def split(self, size: int) -> list[IdleRequest]:
-        """See `Request.split`."""
-        starts = range(self.first, self.first + self.count, size)
-        return [replace(self, first=start, count=size) for start in starts]
+    def shares(self, batch: int, actors: int) -> list[IdleRequest]:
+        """See `Request.shares`; each is one batch."""
+        del actors
+        starts = range(self.first, self.first + self.count, batch)
+        return [replace(self, first=start, count=batch) for start in starts]
 
 
 class IdleWorker:

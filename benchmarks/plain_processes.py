@@ -43,6 +43,5 @@ def _serve(spec: RolloutSpec, connection: Connection) -> None:
     sampler = spec.sampler()
     while sequences := connection.recv():
         began = time.perf_counter()
-        for part in Request(1, 0, sequences).split(spec.batch):
-            sampler.sample(part)
+        sampler.sample_in_batches(Request(1, 0, sequences), spec.batch, 0)
         connection.send(sequences / (time.perf_counter() - began))

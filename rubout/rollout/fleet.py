@@ -1,8 +1,9 @@
 """Many rollout actors behind one `RolloutSource`.
 
-A request is split into parts of a fixed size, and each part carries its seed and the version of the
-weights it is to be answered under. So the answer does not depend on which actor gives it, nor on
-how often it was lost and asked for again: with Ray or in one process, the rollouts are the same.
+A request is split into parts, and each part carries its seed and the version of the weights it is
+to be answered under. An actor types a part a batch at a time, and the batches are the same however
+many share a part. So the answer does not depend on which actor gives it, nor on how often it was
+lost and asked for again: with Ray or in one process, the rollouts are the same.
 Nothing is ever thrown away for being late. Weights travel through Ray's object store, rollouts with
 the answer unless they are large (`rubout.rollout.environment`): in host memory either way.
 """
@@ -114,7 +115,7 @@ class Fleet:
     def request(self, update: int, request: Request) -> None:
         """See `RolloutSource.request`."""
         self._wait_until_up()
-        parts = request.split(self._spec.batch)
+        parts = request.shares(self._spec.batch, len(self._members))
         self._answers[update] = Answer([None] * len(parts), len(parts))
         for index, part in enumerate(parts):
             self._queue.append(Part(update, index, part, self._version, self._weights))

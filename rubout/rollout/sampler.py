@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -18,6 +19,8 @@ from rubout.rollout.draw import draw, uniforms
 from rubout.types import Sequences, Trajectories
 
 RewardFunction = Callable[[Trajectories], Tensor]
+
+_BATCHES_A_SHARE = 8  # at most: what is lost with an actor is typed again
 
 
 @dataclass(frozen=True)
@@ -65,21 +68,34 @@ class Request:
 
     def split(self, size: int) -> list[Request]:
         """The same request in parts of at most `size` sequences."""
-        parts = []
-        for start in range(0, self.count, size):
-            end = min(start + size, self.count)
-            given = (self.prompts, self.prefixes)
-            rows = [None if part is None else part[start:end] for part in given]
-            parts.append(
-                replace(
-                    self,
-                    first=self.first + start,
-                    count=end - start,
-                    prompts=rows[0],
-                    prefixes=rows[1],
-                )
-            )
+        return [self._part(start, size) for start in range(0, self.count, size)]
+
+    def shares(self, batch: int, actors: int) -> list[Request]:
+        """The same request in parts for some actors, of one or several batches each.
+
+        Large ones first, since every part costs whoever hands it out the same; single batches last,
+        so that all actors end together (guided self-scheduling: Polychronopoulos and Kuck 1987).
+
+        Args:
+            batch: sequences.
+            actors: among whom the parts are shared.
+        """
+        parts, start = [], 0
+        while start < self.count:
+            batches = math.ceil((self.count - start) / batch)
+            size = batch * min(_BATCHES_A_SHARE, max(1, batches // (2 * actors)))
+            parts.append(self._part(start, size))
+            start += size
         return parts
+
+    def _part(self, start: int, size: int) -> Request:
+        """At most `size` of the sequences, from number `start` of the request's on."""
+        end = min(start + size, self.count)
+        given = (self.prompts, self.prefixes)
+        rows = [None if part is None else part[start:end] for part in given]
+        return replace(
+            self, first=self.first + start, count=end - start, prompts=rows[0], prefixes=rows[1]
+        )
 
 
 class Sampler:
@@ -108,6 +124,11 @@ class Sampler:
     def parts(self) -> dict[str, nn.Module]:
         """What takes published weights: the policy, and the judge, the reward that is trained."""
         return {"policy": self.policy} | ({} if self._judge is None else {"reward": self._judge})
+
+    def sample_in_batches(self, request: Request, batch: int, policy_version: int) -> Trajectories:
+        """Generate what a request asks for, at most `batch` sequences at a time."""
+        parts = [self.sample(part, policy_version=policy_version) for part in request.split(batch)]
+        return Trajectories.cat(parts)
 
     @torch.no_grad()
     def sample(

@@ -129,11 +129,9 @@ class LocalRollouts:
 
     def request(self, update: int, request: Request) -> None:
         """See `RolloutSource.request`."""
-        parts = [
-            self._sampler.sample(part, policy_version=self._version)
-            for part in request.split(self._spec.batch)
-        ]
-        self._ready[update] = Trajectories.cat(parts)
+        self._ready[update] = self._sampler.sample_in_batches(
+            request, self._spec.batch, self._version
+        )
 
     def collect(self, update: int) -> Trajectories:
         """See `RolloutSource.collect`."""

@@ -42,5 +42,5 @@ class RolloutWorker:
             for name, module in receivers(self._sampler, packed).items():
                 load_weights(module, packed[name])
             self._version = version
-        trajectories = self._sampler.sample(request, policy_version=version)
-        return pack(trajectories, self._spec.space.size)
+        spec = self._spec
+        return pack(self._sampler.sample_in_batches(request, spec.batch, version), spec.space.size)

@@ -60,6 +60,38 @@ def test_any_split_of_a_request_draws_the_same(name: str, prompted: bool, size: 
     torch.testing.assert_close(joined.log_probs_BT, whole.log_probs_BT, rtol=1e-5, atol=1e-6)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 300),
+    batch=st.integers(1, 9),
+    actors=st.integers(1, 5),
+    prompted=st.booleans(),
+)
+def test_actors_share_the_batches_of_a_request(
+    count: int, batch: int, actors: int, *, prompted: bool
+) -> None:
+    """The same batches as in one process, several to an actor at first and one in the end."""
+    request = Request(9, 2, count, prompts_for(count) if prompted else None)
+    shares, batches = request.shares(batch, actors), request.split(batch)
+    found = [part for share in shares for part in share.split(batch)]
+    assert [(part.first, part.count) for part in found] == [
+        (part.first, part.count) for part in batches
+    ]
+    if prompted:
+        wanted = [part.prompts.lists() for part in batches if part.prompts is not None]
+        assert [part.prompts.lists() for part in found if part.prompts is not None] == wanted
+    sizes = [len(share.split(batch)) for share in shares]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == min(8, max(1, len(batches) // (2 * actors)))
+    assert sizes[-1] == 1
+    assert sizes.count(1) >= min(len(batches), 2 * actors)
+
+
+def test_few_parts_make_many_batches() -> None:
+    assert len(Request(0, 0, 4096).shares(64, 2)) == 17
+    assert len(Request(0, 0, 4096).shares(64, 16)) == 63
+
+
 def test_seeds_and_numbers_matter() -> None:
     sampler = Sampler(lstm())
     first = sampler.sample(Request(9, 0, 12)).actions_BT.tolist()
