@@ -17,7 +17,7 @@ from rubout.products import product
 from rubout.types import ActionSpace, Legality
 
 # Elements of one chunk of logits: a CPU's cache holds it, a GPU has enough work in it.
-_CHUNK_ELEMENTS = {"cpu": 2**20, "cuda": 2**27}
+_CHUNK_ELEMENTS = {"cpu": 2**19, "cuda": 2**27}
 _LEAST_ROWS = 128  # of a chunk: each reads the whole matrix, and adds to its whole gradient
 # Of a state's chosen action: above it, the logarithm of its probability is exact to rounding.
 _LEAST_PROBABILITY = 2.0**-100
