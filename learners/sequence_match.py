@@ -132,12 +132,11 @@ def implied_rewards(
     # The shift may be large: it is added to differences, which are not.
     x_BT = log_probs_BT + values_BS[:, :-1] - gamma * values_BS[:, 1:] + (1 - gamma) * shift
     powers_S = gamma ** torch.arange(steps + 1, device=x_BT.device, dtype=x_BT.dtype)
-    has_tail_B = done_B & (terminal == "eos")
     return Rewards(
         x_BT=torch.where(mask_BT, x_BT, 0.0),
         weights_BT=powers_S[:-1] * mask_BT,
         final_B=final_B + shift,
-        tail_B=powers_S[counts_B] * has_tail_B / (1 - gamma),
+        tail_B=powers_S[counts_B] * (done_B & (terminal == "eos")) / (1 - gamma),
     )
 
 
@@ -254,7 +253,6 @@ class SequenceMatch(MLE):
         schedule(self.optimizer, self.config)
         norm = self.step(loss, self.optimizer, self.policy.parameters(), self.config.clip)
         with torch.no_grad():
-            square_BT = rewards.x_BT[:count].square()
             parts = {
                 "loss": loss,
                 "cloning": -log_probs_BT.sum() / total_actions,
@@ -262,7 +260,7 @@ class SequenceMatch(MLE):
                 "penalty_data": penalty_B[:count].sum() / total_weight,
                 "penalty_model": penalty_B[count:].sum() * per_model / total_weight,
                 "value_start": (values_BS[:count, 0] + self._shift).sum() / total_data,
-                "reward_square": (weights_BT * square_BT).sum() / total_weight,
+                "reward_square": (weights_BT * rewards.x_BT[:count].square()).sum() / total_weight,
             }
             figures = group.sum(torch.stack(list(parts.values()))).tolist()
         return dict(zip(parts, figures, strict=True)) | {"beta": beta, "gradient_norm": norm}
