@@ -156,6 +156,10 @@ def test_the_loss_is_the_literal_loop(divergence: str, terminal: str, monkeypatc
     expected = literal_loss(learner, data, replayed, 0)
     assert found["loss"] == pytest.approx(expected, rel=1e-5)
     assert found["beta"] == pytest.approx(0.6)
+    half = 0.5 if learner.divergence.mixture else 1.0
+    penalty = half * found["penalty_data"] + (1 - half) * found["penalty_model"]
+    matching = found["nll"] + penalty
+    assert found["loss"] == pytest.approx(0.6 * found["cloning"] + 0.4 * matching, rel=1e-5)
     assert all(math.isfinite(value) for value in found.values())
 
 
