@@ -13,7 +13,7 @@ from rubout.rollout.rewards import RewardSpec
 from rubout.rollout.sampler import Request, Sampler
 from rubout.rollout.source import LocalRollouts, RolloutSpec
 from rubout.rollout.wire import pack_weights, unpack
-from rubout.types import ActionSpace
+from rubout.types import ActionSpace, Trajectories
 from tests.rollout.fleet_plugins import Judge, JudgeConfig
 
 SPACE = ActionSpace(5, 6, backspace=True)
@@ -96,7 +96,7 @@ def test_what_nobody_takes_cannot_be_published() -> None:
         LocalRollouts(SPEC, policy).publish(0, {"policy": policy, "critic": nn.Linear(1, 1)})
 
 
-def test_a_worker_without_ray() -> None:
+def test_a_worker_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """The class that becomes an actor, given weights instead of a reference to them."""
     prepare(None)  # before ray is imported, here or by what runs after
     pytest.importorskip("ray")
@@ -116,3 +116,15 @@ def test_a_worker_without_ray() -> None:
     assert same(again, found)  # version 2 is here already: nothing is fetched
     changed = unpack(worker.sample(Request(1, 0, 4), 3, [zeros]))
     assert not changed.log_probs_BT.equal(found.log_probs_BT)
+
+    counts, whole = list[int](), Sampler(policy).sample(Request(1, 0, 10))
+    sample = Sampler.sample
+
+    def counted(sampler: Sampler, request: Request, **options: int) -> Trajectories:
+        counts.append(request.count)
+        return sample(sampler, request, **options)
+
+    monkeypatch.setattr(Sampler, "sample", counted)
+    several = unpack(worker.sample(Request(1, 0, 10), 4, [weights]))
+    assert several.actions_BT.equal(whole.actions_BT)
+    assert counts == [4, 4, 2], "a share of several batches is typed a batch at a time"
