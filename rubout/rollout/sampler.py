@@ -126,7 +126,7 @@ class Sampler:
         return {"policy": self.policy} | ({} if self._judge is None else {"reward": self._judge})
 
     def sample_in_batches(self, request: Request, batch: int, policy_version: int) -> Trajectories:
-        """Generate what a request asks for, at most `batch` sequences at a time."""
+        """Generate what a request asks for, at most `batch` sequences at a time; see `sample`."""
         parts = [self.sample(part, policy_version=policy_version) for part in request.split(batch)]
         return Trajectories.cat(parts)
 
