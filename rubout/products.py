@@ -47,7 +47,7 @@ def prepacked(right_NK: Tensor) -> Tensor:
     """The right matrix of many products, in the order in which oneDNN reads it.
 
     oneDNN else brings it into that order at every product, which takes a twentieth to a quarter of
-    one of 64 rows or more, up to two fifths of one of 16. The products are the same to the last bit.
+    one of 64 rows or more, up to two fifths of one of 16. The products are the same, bit for bit.
 
     Args:
         right_NK: float [N, K], of any strides.
