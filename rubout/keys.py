@@ -118,23 +118,33 @@ def press(
     """
     legal = state.legality(space) if legality_B is None else legality_B
     active = torch.ones_like(legal.token) if active_B is None else active_B
-    is_token = (actions_B >= 0) & (actions_B < space.num_tokens)
+    typed = (actions_B >= 0) & (actions_B < space.num_tokens) & active & legal.token
     if space.forbid_redo:
-        is_token &= actions_B != legal.forbidden
-    typed = active & is_token & legal.token
-    rubbed = active & legal.backspace & (actions_B == space.backspace_id)
-    ended = active & (actions_B == space.eos_id) & space.eos
+        typed &= actions_B != legal.forbidden
+    rubbed = ended = torch.zeros_like(active)
+    if space.eos:
+        ended = active & (actions_B == space.eos_id)
+    slot = state.length_B.clamp(max=space.max_length - 1)
+    if space.backspace:
+        rubbed = active & legal.backspace & (actions_B == space.backspace_id)
+        slot = torch.where(rubbed, state.length_B - 1, slot)
 
-    slot = torch.where(rubbed, state.length_B - 1, state.length_B.clamp(max=space.max_length - 1))
-    old = state.tokens_BL.gather(1, slot.unsqueeze(1)).squeeze(1)
-    new = torch.where(typed, actions_B, old.masked_fill(rubbed, 0))
+    slot_B1 = slot.unsqueeze(1)
+    old = state.tokens_BL.gather(1, slot_B1).squeeze(1)
+    length, num_backspaces, last = state.length_B + typed, state.num_backspaces_B, state.rubbed_B
+    new = torch.where(typed, actions_B, old)
+    if space.backspace:
+        deleted = rubbed.long()
+        length, num_backspaces = length - deleted, num_backspaces + deleted
+        last = torch.where(rubbed, old, last.masked_fill(active, -1))
+        new = new.masked_fill(rubbed, 0)
     after = TapeState(
-        tokens_BL=state.tokens_BL.scatter(1, slot.unsqueeze(1), new.unsqueeze(1)),
-        length_B=state.length_B + typed.long() - rubbed.long(),
+        tokens_BL=state.tokens_BL.scatter(1, slot_B1, new.unsqueeze(1)),
+        length_B=length,
         prompt_length_B=state.prompt_length_B,
-        num_actions_B=state.num_actions_B + active.long(),
-        num_backspaces_B=state.num_backspaces_B + rubbed.long(),
-        rubbed_B=torch.where(rubbed, old, torch.where(active, -1, state.rubbed_B)),
+        num_actions_B=state.num_actions_B + active,
+        num_backspaces_B=num_backspaces,
+        rubbed_B=last,
     )
     return after, Keys(typed, rubbed, ended)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -51,6 +51,18 @@ class Generation(ABC):
         Returns:
             float32 [M, A]: the caller's own, made at each call.
         """
+
+    def scaled_logits(self, rows_M: Tensor, size: int, factor: float) -> Iterator[Tensor]:
+        """The logits of some rows times a number, so many rows at a time.
+
+        A policy that can have the product for less than a pass over all logits may do so.
+
+        Args:
+            rows_M: int64 [M], which rows.
+            size: how many at a time, the last ones fewer.
+            factor: the number.
+        """
+        return (self.logits(part).mul_(factor) for part in torch.split(rows_M, size))
 
     @abstractmethod
     def step(self, actions_B: Tensor, keys: Keys) -> None:

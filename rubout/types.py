@@ -113,13 +113,12 @@ class ActionSpace:
         Returns:
             the legality of each state; `<eos>`, where it exists, is always legal.
         """
-        backspace = length > prompt_length
-        if not self.backspace:
-            backspace = torch.zeros_like(backspace)
-        elif self.max_backspaces is not None:
+        token = length < self.max_length
+        backspace = length > prompt_length if self.backspace else torch.zeros_like(token)
+        if self.backspace and self.max_backspaces is not None:
             backspace = backspace & (num_backspaces < self.max_backspaces)
         forbidden = rubbed if self.forbid_redo else torch.full_like(rubbed, -1)
-        return Legality(length < self.max_length, backspace, forbidden)
+        return Legality(token, backspace, forbidden)
 
     def mask(self, legality: Legality) -> Tensor:
         """The full mask, bool [..., A]: True where the action is legal."""

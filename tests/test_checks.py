@@ -139,10 +139,10 @@ class Forgetful(LSTMPolicy):
     def extend(
         self, memory: Memory, rows_M: Tensor | None, tokens_M: Tensor, depths_M: Tensor
     ) -> Tensor:
-        states = memory["states"]
         output = super().extend(memory, rows_M, tokens_M, depths_M)
-        rows = torch.arange(len(states)) if rows_M is None else rows_M
-        states[rows] = states[rows, depths_M].unsqueeze(1).expand_as(states[rows]).clone()
+        for states in memory.values():
+            rows = torch.arange(len(states)) if rows_M is None else rows_M
+            states[rows] = states[rows, depths_M].unsqueeze(1).expand_as(states[rows]).clone()
         return output
 
 
@@ -162,7 +162,10 @@ class Remembers(LSTMPolicy):
             logits_MA[:, 0] += count if rows_M is None else count[rows_M]
             return logits_MA
 
-        typing.step, typing.logits = follow, liked  # type: ignore[method-assign]
+        def scaled(rows_M: Tensor, size: int, factor: float) -> Any:
+            return (liked(part) * factor for part in rows_M.split(size))
+
+        typing.step, typing.logits, typing.scaled_logits = follow, liked, scaled
         return typing
 
     def score(
@@ -261,6 +264,16 @@ class GivesAway(Typing):
         return new
 
 
+class Unscaled(Typing):
+    def scaled_logits(self, rows_M: Tensor, size: int, factor: float) -> Any:
+        return super().scaled_logits(rows_M, size, 1.0)
+
+
+class AllAtOnce(Typing):
+    def scaled_logits(self, rows_M: Tensor, size: int, factor: float) -> Any:
+        return super().scaled_logits(rows_M, 2 * size, factor)
+
+
 class JoinsBackwards(Typing):
     def join(self, others: Sequence[Any]) -> Any:
         return super().join(others[::-1])
@@ -285,6 +298,8 @@ JOINED = "joined generations do not go on as each by itself"
     [
         *((SameLogits, "the logits are not the caller's own", back) for back in (False, True)),
         *((OtherRows, "logits of some rows are not those of all", back) for back in (False, True)),
+        (Unscaled, "the scaled logits are not the logits times the number", True),
+        (AllAtOnce, "not so many scaled logits as were asked for", True),
         *((kind, TAKEN, back) for kind in (Sorted, Itself, Shallow) for back in (False, True)),
         *((Oblivious, TAKEN, back) for back in (False, True)),
         (CannotRubOut, TAKEN, True),

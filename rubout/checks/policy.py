@@ -179,8 +179,12 @@ def _check_some_logits(policy: Policy, logs: Trajectories) -> None:
     before = typing.logits().detach().clone()
     same = close(typing.logits(rows).detach(), before[rows])
     need(same, "the logits of some rows are not those of all rows")
+    scaled = [part.detach().clone() for part in typing.scaled_logits(rows, 5, -0.5)]
+    same = close(torch.cat(scaled), -0.5 * before[rows])
+    need(same, "the scaled logits are not the logits times the number")
+    need({len(part) for part in scaled[:-1]} == {5}, "not so many scaled logits as were asked for")
     with torch.no_grad():
-        for logits in (typing.logits(), typing.logits(rows)):
+        for logits in (typing.logits(), typing.logits(rows), *typing.scaled_logits(rows, 5, 1.0)):
             logits.fill_(torch.nan)  # as a sampler masks them, in place
     need(close(typing.logits().detach(), before), "the logits are not the caller's own")
 

@@ -28,7 +28,7 @@ from torch.nn import functional
 from rubout.discriminators import DiscriminatorConfig, build
 from rubout.policies.network import Memory, NetworkPolicy
 from rubout.policies.packing import Packing
-from rubout.policies.recurrent import Recurrent
+from rubout.policies.recurrent import Recurrent, blank, extend
 from rubout.tape import Tape, replay, visibility
 from rubout.types import ActionSpace, Sequences, Trajectories
 
@@ -156,13 +156,13 @@ class LeakGANPolicy(NetworkPolicy):
         """
         config, weight = self.config, self.head.weight
         depths = self.space.max_length + 1 if self.space.backspace else 0
-        states = (batch_size, max(depths, 1), 2, config.hidden)
+        slots = max(depths, 1)
         told = (batch_size, depths + self._reach(), config.goal)
         tape = (batch_size, self.space.max_length)
         return {
             "tokens": torch.zeros(tape, dtype=torch.int64, device=weight.device),
-            "manager": weight.new_zeros(states),
-            "worker": weight.new_zeros(states),
+            **blank("manager", batch_size, slots, self.manager.all_weights[0]),
+            **blank("worker", batch_size, slots, self.worker.all_weights[0]),
             "told": self._told_before().detach().expand(told).clone(),
         }
 
@@ -175,8 +175,10 @@ class LeakGANPolicy(NetworkPolicy):
         typed = depths_M > 0  # the start is no token
         memory["tokens"][rows[typed], depths_M[typed] - 1] = tokens_M[typed]
         features_MF = self._leak(Sequences(memory["tokens"][rows], depths_M))
-        manager_M2H = self._cell("manager", memory, rows, features_MF, depths_M)
-        worker_M2H = self._cell("worker", memory, rows, self.embedding(tokens_M), depths_M)
+        (manager,), (worker,) = self.manager.all_weights, self.worker.all_weights
+        read_MD = self.embedding(tokens_M)
+        manager_MH = extend(memory, "manager", rows_M, features_MF, depths_M, manager)
+        worker_MH = extend(memory, "worker", rows_M, read_MD, depths_M, worker)
 
         config, told = self.config, memory["told"]
         first_M = depths_M % config.horizon if config.goals == "blocks" else 0
@@ -184,21 +186,8 @@ class LeakGANPolicy(NetworkPolicy):
         # A negative depth, one before the start, is taken from the end.
         places_MC = ((depths_M - first_M).unsqueeze(1) - distances_C) % told.shape[1]
         goals_Mk = self._embedded(told[rows.unsqueeze(1), places_MC].sum(1))
-        told[rows, depths_M % told.shape[1]] = self.psi(self._subgoals(manager_M2H[:, 0]))
-        return _products(worker_M2H[:, 0], goals_Mk)
-
-    def _cell(
-        self, name: str, memory: Memory, rows_M: Tensor, inputs_MD: Tensor, depths_M: Tensor
-    ) -> Tensor:
-        """One step of an LSTM from and to its memory: h and c, [M, 2, H]."""
-        states, module = memory[name], getattr(self, name)
-        assert isinstance(module, Recurrent)
-        keeps = self.space.backspace
-        # At the start nothing has been written: the zeros of an empty memory are the state before.
-        parents_M = (depths_M - 1).clamp(min=0) if keeps else torch.zeros_like(depths_M)
-        state_M2H = module.cell(inputs_MD, states[rows_M, parents_M])
-        states[rows_M, depths_M if keeps else parents_M] = state_M2H
-        return state_M2H
+        told[rows, depths_M % told.shape[1]] = self.psi(self._subgoals(manager_MH))
+        return _products(worker_MH, goals_Mk)
 
     @torch.no_grad()
     def _leak(self, sequences: Sequences) -> Tensor:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
+from rubout.policies import recurrent
 from rubout.policies.network import Memory, NetworkPolicy
-from rubout.policies.recurrent import cell, cut, over
 from rubout.tape import Tape
 from rubout.types import ActionSpace
 
@@ -80,33 +79,26 @@ class LSTMPolicy(NetworkPolicy):
 
     def _encode_tree(self, tape: Tape, inputs_BNE: Tensor) -> Tensor:
         """Layer by layer, for what falls out of a node falls out of all paths that pass it."""
-        bands = cut(tape)
-        output = over(bands, inputs_BNE, self.lstm.all_weights[0])
+        bands = recurrent.cut(tape)
+        output = recurrent.over(bands, inputs_BNE, self.lstm.all_weights[0])
         for weights in self.lstm.all_weights[1:]:
-            output = over(bands, self.dropout(output), weights)
+            output = recurrent.over(bands, self.dropout(output), weights)
         return output
 
     def remember(self, batch_size: int) -> Memory:
         """See `NetworkPolicy.remember`: h and c of every layer, by depth."""
         slots = self.space.max_length + 1 if self.space.backspace else 1
-        weight = self.head.weight
-        shape = (batch_size, slots, self.config.layers, 2, self.config.hidden)
-        return {"states": weight.new_zeros(shape)}
+        memory: Memory = {}
+        for layer, weights in enumerate(self.lstm.all_weights):
+            memory |= recurrent.blank(f"layer {layer}", batch_size, slots, weights)
+        return memory
 
     def extend(
         self, memory: Memory, rows_M: Tensor | None, tokens_M: Tensor, depths_M: Tensor
     ) -> Tensor:
         """See `NetworkPolicy.extend`."""
-        states = memory["states"]
-        keeps = states.shape[1] > 1
-        rows = torch.arange(states.shape[0], device=states.device) if rows_M is None else rows_M
-        parent = (depths_M - 1).clamp(min=0) if keeps else torch.zeros_like(depths_M)
-        # At the start nothing has been written: the zeros of an empty memory are the state before.
-        old = states[rows, parent]
         output: Tensor = self.embedding(tokens_M)
-        new: list[Tensor] = []
         for layer, weights in enumerate(self.lstm.all_weights):
-            new.append(cell(output, old[:, layer], weights))
-            output = new[-1][:, 0]
-        states[rows, depths_M if keeps else parent] = torch.stack(new, dim=1)
+            name = f"layer {layer}"
+            output = recurrent.extend(memory, name, rows_M, output, depths_M, weights)
         return output

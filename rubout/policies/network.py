@@ -8,7 +8,7 @@ rubbing out - is here.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
 from typing import Self
 
@@ -186,23 +186,38 @@ class _NetworkGeneration(Generation):
     @torch.no_grad()
     def logits(self, rows_M: Tensor | None = None) -> Tensor:
         """See `Generation.logits`."""
-        hidden_BLD, depth_B = self._hidden_BLD, self._depth_B
+        return product(self._hidden(rows_M), self._weight_AD, self._policy.head.bias)
+
+    @torch.no_grad()
+    def scaled_logits(self, rows_M: Tensor, size: int, factor: float) -> Iterator[Tensor]:
+        """See `Generation.scaled_logits`: the few hidden units are multiplied instead."""
+        hidden_MD, bias_A = self._hidden(rows_M) * factor, self._policy.head.bias * factor
+        return (product(part, self._weight_AD, bias_A) for part in torch.split(hidden_MD, size))
+
+    def _hidden(self, rows_M: Tensor | None) -> Tensor:
+        """The hidden states on which some rows stand: [M, D]."""
         if rows_M is None:
-            rows_M = torch.arange(len(depth_B), device=depth_B.device)
-        slots_M = depth_B[rows_M] if self._keeps else torch.zeros_like(rows_M)
-        return product(hidden_BLD[rows_M, slots_M], self._weight_AD, self._policy.head.bias)
+            rows_M = torch.arange(len(self._depth_B), device=self._depth_B.device)
+        if not self._keeps:
+            return self._hidden_BLD[rows_M, 0]
+        return self._hidden_BLD[rows_M, self._depth_B[rows_M]]
 
     @torch.no_grad()
     def step(self, actions_B: Tensor, keys: Keys) -> None:
         """See `Generation.step`; the network runs for rows that typed, and for no others."""
-        self._depth_B = self._depth_B + keys.typed_B.long() - keys.rubbed_B.long()
+        self._depth_B = self._depth_B + keys.typed_B
+        if self._keeps:
+            self._depth_B -= keys.rubbed_B.long()
         rows = keys.typed_B.nonzero().squeeze(1)
         if not len(rows):
             return
-        everyone = None if len(rows) == len(actions_B) else rows
-        depths_M = self._depth_B[rows]
-        hidden_MD = self._policy.extend(self._memory, everyone, actions_B[rows], depths_M)
-        self._hidden_BLD[rows, depths_M if self._keeps else torch.zeros_like(rows)] = hidden_MD
+        everyone = len(rows) == len(actions_B)
+        depths_M = self._depth_B if everyone else self._depth_B[rows]
+        tokens_M = actions_B if everyone else actions_B[rows]
+        hidden_MD = self._policy.extend(
+            self._memory, None if everyone else rows, tokens_M, depths_M
+        )
+        self._hidden_BLD[rows, depths_M if self._keeps else 0] = hidden_MD
 
     def take(self, rows_M: Tensor) -> Self:
         """See `Generation.take`: the memory of the rows is copied, nothing is encoded again."""

@@ -59,25 +59,57 @@ class Recurrent(nn.LSTM):
             return hidden_BNH
         return over(cut(tape), inputs_BND, self.all_weights[0])
 
-    def cell(self, inputs_MD: Tensor, before_M2H: Tensor) -> Tensor:
-        """One step: h and c, [M, 2, H], from those before."""
-        return cell(inputs_MD, before_M2H, self.all_weights[0])
 
-
-def cell(inputs_MD: Tensor, before_M2H: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """One step of an LSTM.
+def blank(name: str, batch_size: int, slots: int, weights: Sequence[Tensor]) -> dict[str, Tensor]:
+    """An empty memory of one layer's states, by depth: h and c, each float [B, slots, H].
 
     Args:
-        inputs_MD: float, what it reads.
-        before_M2H: float, h and c before.
+        name: of the layer; it stands before those of the tensors.
+        batch_size: B.
+        slots: depths that are kept; 1: the last alone.
         weights: of the layer, as in `nn.LSTM.all_weights`.
+    """
+    shape = (batch_size, slots, weights[1].shape[1])
+    return {f"{name} {part}": weights[1].new_zeros(shape) for part in "hc"}
+
+
+def extend(
+    memory: dict[str, Tensor],
+    name: str,
+    rows_M: Tensor | None,
+    inputs_MD: Tensor,
+    depths_M: Tensor,
+    weights: Sequence[Tensor],
+) -> Tensor:
+    """One step of one layer, from the states that are remembered one depth above.
+
+    Args:
+        memory: has what `blank` gave; the states of the new nodes are written into it.
+        name: of the layer.
+        rows_M: int64 [M], which rows of the memory; None: all of them, in order.
+        inputs_MD: float, what the layer reads.
+        depths_M: int64 [M], of the new nodes: 0 for the start.
+        weights: of the layer.
 
     Returns:
-        h and c, float [M, 2, H].
+        h of the new nodes, float [M, H].
     """
-    before_2MH = before_M2H.transpose(0, 1).contiguous()
-    _, h, c = _fused(inputs_MD.unsqueeze(0), (before_2MH[:1], before_2MH[1:]), weights)
-    return torch.cat([h, c]).transpose(0, 1)
+    read_1MD, names = inputs_MD.unsqueeze(0), (f"{name} h", f"{name} c")
+    states = [memory[each] for each in names]
+    keeps = states[0].shape[1] > 1
+    if rows_M is None and not keeps:
+        h, c = (state.transpose(0, 1) for state in states)
+        _, h, c = _fused(read_1MD, (h, c), weights)
+        memory |= dict(zip(names, (h.transpose(0, 1), c.transpose(0, 1)), strict=True))
+        return h[0]
+    rows = torch.arange(len(inputs_MD), device=inputs_MD.device) if rows_M is None else rows_M
+    # At the start nothing has been written: the zeros of an empty memory are the state before.
+    above = (depths_M - 1).clamp(min=0) if keeps else torch.zeros_like(depths_M)
+    h, c = (state[rows, above].unsqueeze(0) for state in states)
+    _, h, c = _fused(read_1MD, (h, c), weights)
+    for state, found in zip(states, (h, c), strict=True):
+        state[rows, depths_M if keeps else above] = found[0]
+    return h[0]
 
 
 def _fused(

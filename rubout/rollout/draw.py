@@ -7,21 +7,24 @@ and the same however sequences are split into batches or spread over actors.
 from __future__ import annotations
 
 import hashlib
-import math
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from rubout.errors import UserError
+from rubout.exponentials import LOG2_E, has_fast_exp2
 from rubout.policy import Generation
+from rubout.rollout.inverse_cdf import SUMS, Located, locate, pick
 from rubout.types import ActionSpace, Legality
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
-_BLOCK = 64  # actions summed at a time: about the square root of a large vocabulary
+_STEPS_AT_ONCE = 16
 # Elements of logits at a time: they are made, read and dropped while a CPU's cache holds them.
-_AT_ONCE = {"cpu": 2**19, "cuda": 2**27}
+_AT_ONCE = {"cpu": 2**20, "cuda": 2**27}
 _LEAST_ROWS = 64  # at a time: for each chunk the whole matrix is read
 
 
@@ -52,31 +55,11 @@ def uniforms(seed: int, sequences_B: Tensor, step: int | Tensor) -> Tensor:
     return _shift_right(bits, 40).float() * 2.0**-24
 
 
-def action_probs(
-    space: ActionSpace,
-    logits_BA: Tensor,
-    legality_B: Legality,
-    temperature: float = 1.0,
-    suppress: list[int] | None = None,
-) -> Tensor:
-    """What the next actions are drawn from.
-
-    Args:
-        space: what the actions mean.
-        logits_BA: float32 [B, A]; those of illegal actions become -inf in place.
-        legality_B: what each row allows.
-        temperature: divides the logits.
-        suppress: actions never drawn.
-
-    Returns:
-        float32 [B, A].
-    """
-    logits_BA = space.mask_illegal_(logits_BA, legality_B)
-    if suppress:
-        logits_BA[:, suppress] = -torch.inf
-    if temperature != 1.0:
-        logits_BA = logits_BA / temperature
-    return torch.softmax(logits_BA, dim=1, out=logits_BA)
+def step_by_step(seed: int, sequences_B: Tensor) -> Iterator[Tensor]:
+    """`uniforms` at steps 0, 1 and so on, float32 [B] each, made for some steps at once."""
+    for first in itertools.count(step=_STEPS_AT_ONCE):
+        steps_T = torch.arange(first, first + _STEPS_AT_ONCE, device=sequences_B.device)
+        yield from uniforms(seed, sequences_B, steps_T.unsqueeze(1))
 
 
 def draw(
@@ -88,7 +71,7 @@ def draw(
     temperature: float = 1.0,
     suppress: list[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The next action of some rows, some of them at a time.
+    """The next action of some rows.
 
     Args:
         space: what the actions mean.
@@ -105,59 +88,64 @@ def draw(
     Raises:
         UserError: a probability is not finite.
     """
-    size = max(_LEAST_ROWS, _AT_ONCE.get(uniforms_M.device.type, 2**24) // space.size)
-    if len(uniforms_M) > size and rows_M is None:
+    if rows_M is None:
         rows_M = torch.arange(len(uniforms_M), device=uniforms_M.device)
-    found = []
-    for first in range(0, len(uniforms_M), size):
-        part = slice(first, first + size)
-        logits_MA = generation.logits(rows_M if rows_M is None else rows_M[part])
-        probs_MA = action_probs(space, logits_MA, legality_M[part], temperature, suppress)
-        chosen_M = inverse_cdf(probs_MA, uniforms_M[part])
-        found.append((chosen_M, probs_MA.gather(1, chosen_M.unsqueeze(1)).squeeze(1)))
-    actions_M, probs_M = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return actions_M, probs_M.log().float()
+    way = _Way(space, generation, temperature, suppress or [], has_fast_exp2(uniforms_M))
+    found_M = way.draw(rows_M, legality_M, uniforms_M)
+    actions_M, weights_M, totals_M = found_M
+    # Each row by itself, so that what is drawn does not depend on the others of its batch.
+    odd = (totals_M.clamp(*SUMS) != totals_M).nonzero().squeeze(1)
+    if len(odd):
+        again = replace(way, fast=False).draw(rows_M[odd], legality_M[odd], uniforms_M[odd])
+        if not bool(again[2].isfinite().all()):
+            raise UserError(
+                "probabilities are not finite: the policy has diverged, or the temperature is too "
+                "low"
+            )
+        for all_M, some in zip(found_M, again, strict=True):
+            all_M[odd] = some
+    return actions_M, (weights_M / totals_M).log().float()
 
 
-def inverse_cdf(weights_BA: Tensor, uniforms_B: Tensor) -> Tensor:
-    """Draw one action per row: the first whose cumulative probability exceeds the number.
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How actions are drawn, by weights that have the ratios of their probabilities.
 
-    Only sums of blocks of actions are accumulated over the row; within a block, and for one block
-    a row alone, the actions are. So the row is read once, and no [B, A] is written.
-
-    Args:
-        weights_BA: float32 [B, A], not negative, each row's sum positive (it need not be 1).
-        uniforms_B: float32 [B] in [0, 1).
-
-    Returns:
-        int64 [B]; never an action of weight 0.
-
-    Raises:
-        UserError: a weight is not finite.
+    Attributes:
+        space: what the actions mean.
+        generation: gives the logits.
+        temperature: divides them.
+        suppress: actions never drawn.
+        fast: take exponentials of the logits as they are, which may sum to 0 or to infinity; else
+            a softmax.
     """
-    num_rows, num_actions = weights_BA.shape
-    whole = num_actions - num_actions % _BLOCK
-    blocks_BN = weights_BA[:, :whole].view(num_rows, whole // _BLOCK, _BLOCK).sum(2)
-    rest_B1 = weights_BA[:, whole:].sum(1, keepdim=True)
-    cdf_BN = torch.cat([blocks_BN, rest_B1], dim=1).cumsum(dim=1)
-    if not math.isfinite(float(cdf_BN[:, -1].sum(dtype=torch.float64))):
-        raise UserError(
-            "probabilities are not finite: the policy has diverged, or the temperature is too low"
-        )
-    threshold_B1 = _below(cdf_BN, uniforms_B.unsqueeze(1) * cdf_BN[:, -1:])
-    block_B1 = torch.searchsorted(cdf_BN, threshold_B1, right=True)
-    before_B1 = functional.pad(cdf_BN, (1, 0)).gather(1, block_B1)
-    places_BK = block_B1 * _BLOCK + torch.arange(_BLOCK, device=weights_BA.device)
-    held_BK = weights_BA.gather(1, places_BK.clamp(max=num_actions - 1))
-    cdf_BK = held_BK.masked_fill(places_BK >= num_actions, 0.0).cumsum(dim=1)
-    inner_B1 = torch.searchsorted(cdf_BK, _below(cdf_BK, threshold_B1 - before_B1), right=True)
-    return (block_B1 * _BLOCK + inner_B1).squeeze(1)
 
+    space: ActionSpace
+    generation: Generation
+    temperature: float
+    suppress: list[int]
+    fast: bool
 
-def _below(cdf_BN: Tensor, threshold_B1: Tensor) -> Tensor:
-    """Rounding must not carry a threshold past the last entry of positive weight."""
-    total_B1 = cdf_BN[:, -1:]
-    return torch.minimum(threshold_B1, torch.nextafter(total_B1, torch.zeros_like(total_B1)))
+    def draw(
+        self, rows_M: Tensor, legality_M: Legality, uniforms_M: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The actions, int64 [M], their weights [M] and the sums of all weights of the rows [M]."""
+        located, end = [], 0
+        size = max(_LEAST_ROWS, _AT_ONCE.get(rows_M.device.type, 2**24) // self.space.size)
+        factor = (LOG2_E if self.fast else 1.0) / self.temperature
+        for logits_RA in self.generation.scaled_logits(rows_M, size, factor):
+            part = slice(end, end := end + len(logits_RA))
+            weights_RA = self._weights_(logits_RA, legality_M[part])
+            located.append(locate(weights_RA, uniforms_M[part]))
+        together = Located.cat(located)
+        return *pick(together, self.space.size), together.totals_B1.squeeze(1)
+
+    def _weights_(self, logits_RA: Tensor, legality_R: Legality) -> Tensor:
+        """In the place of the logits."""
+        self.space.mask_illegal_(logits_RA, legality_R)
+        if self.suppress:
+            logits_RA[:, self.suppress] = -torch.inf
+        return logits_RA.exp2_() if self.fast else torch.softmax(logits_RA, 1, out=logits_RA)
 
 
 def _signed(value: int) -> int:

@@ -15,7 +15,7 @@ from rubout.plugins import resolve
 from rubout.policy import Generation, Policy
 from rubout.reward import Reward
 from rubout.rollout.completions import Completions
-from rubout.rollout.draw import draw, uniforms
+from rubout.rollout.draw import draw, step_by_step
 from rubout.types import Sequences, Trajectories
 
 RewardFunction = Callable[[Trajectories], Tensor]
@@ -176,16 +176,13 @@ class Sampler:
         completions = self._completions(request, temperature, suppress)
         numbers = torch.arange(request.count, device=self._device) + request.first
         log_probs: list[Tensor] = []
+        uniforms = step_by_step(request.seed, numbers)
         while len(going := (~env.over_B).nonzero().squeeze(1)):
-            rows = None if len(going) == request.count else going
+            rows, legality, uniforms_M = None, env.legality, next(uniforms)
+            if len(going) < request.count:
+                rows, legality, uniforms_M = going, legality[going], uniforms_M[going]
             drawn = draw(
-                self.policy.space,
-                generation,
-                rows,
-                env.legality if rows is None else env.legality[going],
-                uniforms(request.seed, numbers[going], len(log_probs)),
-                temperature,
-                suppress,
+                self.policy.space, generation, rows, legality, uniforms_M, temperature, suppress
             )
             actions_B, log_probs_B = (_spread(part, rows, request.count) for part in drawn)
             log_probs.append(log_probs_B)

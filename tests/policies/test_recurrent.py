@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
-from rubout.policies.recurrent import Recurrent, cut, over
+from rubout.policies.recurrent import Recurrent, blank, cut, extend, over
 from rubout.tape import Tape, replay, with_ends
 from rubout.types import ActionSpace, Sequences, Trajectories
 
@@ -159,12 +159,32 @@ def test_step_by_step_it_is_the_same_layer() -> None:
     made = layer(2, 3, 0)
     tape = replay(SPACE, logs_of([[1, 2, TYPE, 2]]))
     inputs = torch.randn(1, 5, 2, dtype=torch.float64)
-    state, steps = torch.zeros(1, 2, 3, dtype=torch.float64), []
-    for step in range(5):
-        state = made.cell(inputs[:, step], state)
-        steps.append(state[:, 0])
+    (weights,) = made.all_weights
     whole = made.over(tape, inputs)
-    torch.testing.assert_close(torch.stack(steps, dim=1), whole, rtol=1e-10, atol=1e-10)
+    for slots, rows in [(1, None), (1, [0]), (6, None), (6, [0])]:
+        memory = blank("a", 1, slots, weights)
+        rows_M = None if rows is None else torch.tensor(rows)
+        steps = [
+            extend(memory, "a", rows_M, inputs[:, step], torch.tensor([step]), weights)
+            for step in range(5)
+        ]
+        torch.testing.assert_close(torch.stack(steps, dim=1), whole, rtol=1e-10, atol=1e-10)
+
+
+def test_a_step_reads_and_writes_its_rows_alone() -> None:
+    """From the state one depth above, or from the only one that is kept."""
+    made, inputs = layer(2, 3, 0), torch.randn(2, 2, dtype=torch.float64)
+    (weights,) = made.all_weights
+    for slots in (1, 6):
+        memory, alone = blank("a", 4, slots, weights), blank("a", 2, slots, weights)
+        for depth in range(3):
+            depths = torch.full((2,), depth)
+            found = extend(memory, "a", torch.tensor([3, 1]), inputs, depths, weights)
+            expected = extend(alone, "a", None, inputs, depths, weights)
+            torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+        for name, states in memory.items():
+            torch.testing.assert_close(states[[3, 1]], alone[name], rtol=1e-12, atol=1e-12)
+            assert not states[[0, 2]].any()
 
 
 def test_gradients_of_a_small_tree() -> None:

@@ -1,15 +1,20 @@
 """Random numbers that depend on what is drawn alone."""
 
+from collections.abc import Sequence
+from typing import Self
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from rubout.errors import UserError
-from rubout.rollout.draw import action_probs, inverse_cdf, seed_of, uniforms
-from rubout.types import ActionSpace
-
-LARGEST = 1 - 2.0**-24
+from rubout.keys import Keys
+from rubout.policy import Generation
+from rubout.rollout import draw as module
+from rubout.rollout.draw import draw, seed_of, step_by_step, uniforms
+from rubout.types import ActionSpace, Legality
 
 
 def splitmix(seed: int, sequence: int, step: int) -> float:
@@ -73,101 +78,6 @@ def test_batches_do_not_matter(seed: int, step: int, cut: int) -> None:
     assert torch.cat(parts).equal(uniforms(seed, sequences, step))
 
 
-def is_drawn(
-    weights_BA: torch.Tensor, uniforms_B: torch.Tensor, actions_B: torch.Tensor
-) -> torch.Tensor:
-    """Whether each number lies in the share of its action, in float64 but for their rounding."""
-    cdf_BA = weights_BA.double().cumsum(1)
-    upto_B = cdf_BA.gather(1, actions_B.unsqueeze(1)).squeeze(1)
-    from_B = upto_B - weights_BA.double().gather(1, actions_B.unsqueeze(1)).squeeze(1)
-    number_B, total_B = uniforms_B.double() * cdf_BA[:, -1], cdf_BA[:, -1]
-    slack_B = 4 * 2.0**-23 * total_B
-    return (from_B - slack_B <= number_B) & (number_B <= upto_B + slack_B)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    weights=st.lists(st.sampled_from([0.0, 1e-30, 1e-8, 0.1, 1.0, 3.0]), min_size=1, max_size=8),
-    number=st.integers(0, 2**24 - 1) | st.sampled_from([0, 2**24 - 1]),
-)
-def test_inverse_cdf(weights: list[float], number: int) -> None:
-    probs = torch.tensor([weights])
-    if float(probs.sum()) == 0:
-        probs[0, -1] = 1.0
-    u = torch.tensor([number * 2.0**-24])
-    action = int(inverse_cdf(probs, u))
-    assert 0 <= action < probs.shape[1]
-    assert float(probs[0, action]) > 0
-    assert is_drawn(probs, u, torch.tensor([action])).all()
-
-
-def test_extremes() -> None:
-    probs = torch.tensor([[0.0, 0.3, 0.0, 0.7, 0.0]]).repeat(2, 1)
-    assert inverse_cdf(probs, torch.tensor([0.0, LARGEST])).tolist() == [1, 3]
-    only = torch.tensor([[0.0, 0.0, 1e-30]])
-    assert inverse_cdf(only, torch.tensor([LARGEST])).tolist() == [2]
-    # The least there is: the number times the total rounds to the total itself.
-    least = torch.tensor([[0.0, 1e-45, 0.0]])
-    assert inverse_cdf(least, torch.tensor([LARGEST])).tolist() == [1]
-
-
-@pytest.mark.parametrize("num_actions", [1, 2, 63, 64, 65, 128, 129, 500, 5000])
-@pytest.mark.parametrize("zeros", ["none", "first", "last", "half", "all but one"])
-def test_blocks_do_not_show(num_actions: int, zeros: str) -> None:
-    """The plain draw of each row in float64, but for a few where rounding decides."""
-    count = 400 if num_actions > 1000 else 3000
-    generator = torch.Generator().manual_seed(num_actions)
-    weights_BA = torch.rand(count, num_actions, generator=generator) ** 3 + 1e-4
-    places_BA = torch.arange(num_actions).expand(count, -1)
-    kept_B1 = (uniforms(1, torch.arange(count), 0) * num_actions).long().unsqueeze(1)
-    dropped_BA = {
-        "none": torch.zeros_like(places_BA, dtype=torch.bool),
-        "first": places_BA < kept_B1,
-        "last": places_BA > kept_B1,
-        "half": torch.rand(count, num_actions, generator=generator) < 0.5,
-        "all but one": torch.ones_like(places_BA, dtype=torch.bool),
-    }[zeros]
-    weights_BA = weights_BA.masked_fill(dropped_BA & (places_BA != kept_B1), 0)
-    weights_BA = weights_BA / weights_BA.sum(1, keepdim=True)
-    numbers_B = uniforms(2, torch.arange(count), 0)
-    numbers_B[:100], numbers_B[100:200] = 0.0, LARGEST
-    drawn_B = inverse_cdf(weights_BA, numbers_B)
-    assert drawn_B.dtype == torch.int64
-    assert drawn_B.shape == (count,)
-    assert int(drawn_B.min()) >= 0
-    assert int(drawn_B.max()) < num_actions
-    assert bool((weights_BA.gather(1, drawn_B.unsqueeze(1)) > 0).all()), "an action of weight 0"
-    assert bool(is_drawn(weights_BA, numbers_B, drawn_B).all())
-    assert drawn_B[:100].equal((weights_BA[:100] > 0).int().argmax(1))
-    cdf_BA = weights_BA.double().cumsum(1)
-    expected_B1 = torch.searchsorted(
-        cdf_BA, numbers_B.double().unsqueeze(1) * cdf_BA[:, -1:], right=True
-    )
-    others = int((drawn_B != expected_B1.squeeze(1)).sum())
-    assert others <= 2 + 1e-6 * count * num_actions, "more than rounding explains"
-
-
-@pytest.mark.parametrize("num_actions", [2, 65, 500])
-def test_weights_need_not_be_probabilities(num_actions: int) -> None:
-    weights_BA = torch.rand(500, num_actions, generator=torch.Generator().manual_seed(0))
-    numbers_B = uniforms(3, torch.arange(500), 0)
-    whole = inverse_cdf(weights_BA, numbers_B)
-    assert whole.equal(inverse_cdf(weights_BA * 2.0**20, numbers_B))
-    assert whole.equal(inverse_cdf(weights_BA.double(), numbers_B))
-    wide = torch.cat([weights_BA, torch.zeros(500, 100)], dim=1)
-    assert whole.equal(inverse_cdf(wide[:, :num_actions], numbers_B)), "rows lie apart"
-    assert float((whole == inverse_cdf(wide, numbers_B)).float().mean()) > 0.99
-
-
-@pytest.mark.parametrize("place", [0, 70, 129])
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_what_is_not_finite_is_refused(value: float, place: int) -> None:
-    weights = torch.ones(3, 130)
-    weights[1, place] = value
-    with pytest.raises(UserError, match="probabilities are not finite"):
-        inverse_cdf(weights, torch.zeros(3))
-
-
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 2**63 - 1), steps=st.lists(st.integers(0, 10**6), min_size=1))
 def test_steps_may_be_a_tensor(seed: int, steps: list[int]) -> None:
@@ -178,22 +88,119 @@ def test_steps_may_be_a_tensor(seed: int, steps: list[int]) -> None:
     assert together.tolist() == [float(number) for number in apart]
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_action_probs(temperature: float) -> None:
-    space = ActionSpace(4, 3, backspace=True, forbid_redo=True)
-    legality = space.legality(*torch.tensor([[0, 0, 0, -1], [2, 0, 1, 3], [3, 1, 0, -1]]).unbind(1))
-    logits = torch.randn(3, space.size, generator=torch.Generator().manual_seed(0))
-    legal = space.mask(legality)
-    legal[:, [1, space.backspace_id]] = False
-    expected = (logits.masked_fill(~legal, -torch.inf) / temperature).softmax(1)
-    found = action_probs(space, logits, legality, temperature, [1, space.backspace_id])
-    torch.testing.assert_close(found, expected)
-    assert not found[~legal].any()
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**63 - 1), rows=st.lists(st.integers(0, 2**40), min_size=1, max_size=5))
+def test_steps_one_after_the_other(seed: int, rows: list[int]) -> None:
+    sequences = torch.tensor(rows)
+    for step, numbers in zip(range(40), step_by_step(seed, sequences), strict=False):
+        assert numbers.equal(uniforms(seed, sequences, step))
 
 
-def test_frequencies() -> None:
-    probs = torch.tensor([0.5, 0.0, 0.2, 0.3])
-    count = 20_000
-    actions = inverse_cdf(probs.expand(count, -1), uniforms(5, torch.arange(count), 0))
-    shares = torch.bincount(actions, minlength=4) / count
-    torch.testing.assert_close(shares, probs, rtol=0, atol=0.01)
+SPACE = ActionSpace(130, 3, backspace=True, forbid_redo=True)
+
+
+class Given(Generation):
+    """Logits that are given."""
+
+    def __init__(self, logits_BA: Tensor) -> None:
+        self.logits_BA = logits_BA
+
+    def logits(self, rows_M: Tensor | None = None) -> Tensor:
+        return self.logits_BA[slice(None) if rows_M is None else rows_M].clone()
+
+    def step(self, actions_B: Tensor, keys: Keys) -> None:
+        raise NotImplementedError
+
+    def take(self, rows_M: Tensor) -> Self:
+        raise NotImplementedError
+
+    def join(self, others: Sequence[Self]) -> Self:
+        raise NotImplementedError
+
+
+def states(count: int) -> Legality:
+    """Three kinds: at the start, behind a deletion, on a full tape."""
+    kinds = torch.tensor([[0, 0, 0, -1], [2, 0, 1, 3], [3, 1, 0, -1]])
+    return SPACE.legality(*kinds[torch.arange(count) % 3].unbind(1))
+
+
+@pytest.fixture(params=["exponentials", "softmax"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to weigh actions, on this device."""
+    monkeypatch.setattr(module, "has_fast_exp2", lambda _: request.param == "exponentials")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
+@pytest.mark.parametrize("suppress", [[], [1, SPACE.backspace_id]])
+def test_actions_are_drawn_by_their_probabilities(
+    way: str, temperature: float, suppress: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plain draw, some rows at a time; what is illegal or suppressed has no share."""
+    monkeypatch.setattr(module, "_AT_ONCE", {"cpu": 7 * SPACE.size})
+    monkeypatch.setattr(module, "_LEAST_ROWS", 1)
+    count = 300
+    generation = Given(
+        3 * torch.randn(count, SPACE.size, generator=torch.Generator().manual_seed(0))
+    )
+    legal = SPACE.mask(states(count))
+    legal[:, suppress] = False
+    logits = generation.logits_BA.double().masked_fill(~legal, -torch.inf)
+    expected = (logits / temperature).log_softmax(1)
+    numbers = uniforms(3, torch.arange(count), 0)
+    actions, log_probs = draw(
+        SPACE, generation, None, states(count), numbers, temperature, suppress
+    )
+    assert bool(legal.gather(1, actions.unsqueeze(1)).all())
+    chosen = expected.gather(1, actions.unsqueeze(1)).squeeze(1)
+    torch.testing.assert_close(log_probs.double(), chosen, rtol=1e-6, atol=1e-6)
+    cdf = expected.exp().cumsum(1)
+    upto = cdf.gather(1, actions.unsqueeze(1)).squeeze(1)
+    assert bool((upto - chosen.exp() - 1e-6 <= numbers).all())
+    assert bool((numbers <= upto + 1e-6).all())
+    assert log_probs.dtype == torch.float32
+
+
+@pytest.mark.parametrize("level", [-1e4, -200.0, -80.0, 0.0, 80.0, 200.0, 1e4])
+def test_however_large_the_logits(way: str, level: float) -> None:
+    """Exponentials would be 0 or infinite; and rows beside it are drawn to the same bits."""
+    logits = torch.randn(6, SPACE.size, generator=torch.Generator().manual_seed(0))
+    numbers, legality = uniforms(3, torch.arange(6), 0), states(6)
+    plain = draw(SPACE, Given(logits), None, legality, numbers)
+    far = logits.double()
+    far[2] += level
+    actions, log_probs = draw(SPACE, Given(far), None, legality, numbers)
+    assert actions.equal(plain[0])
+    torch.testing.assert_close(log_probs, plain[1], rtol=0, atol=1e-5)
+    single = logits.clone()
+    single[2] += level
+    actions, log_probs = draw(SPACE, Given(single), None, legality, numbers)
+    others = [0, 1, 3, 4, 5]
+    assert actions[others].equal(plain[0][others])
+    assert log_probs[others].equal(plain[1][others])
+
+
+def test_rows_that_are_asked_for(way: str) -> None:
+    logits = torch.randn(9, SPACE.size, generator=torch.Generator().manual_seed(0))
+    logits[4] += 500  # not to be had as an exponential
+    numbers, legality = uniforms(3, torch.arange(9), 0), states(9)
+    whole = draw(SPACE, Given(logits), None, legality, numbers)
+    rows = torch.tensor([7, 4, 2])
+    some = draw(SPACE, Given(logits), rows, legality[rows], numbers[rows])
+    assert some[0].equal(whole[0][rows])
+    assert some[1].equal(whole[1][rows])
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("place", [0, 70, 129])
+def test_what_is_not_finite_is_refused(way: str, value: float, place: int) -> None:
+    logits = torch.zeros(3, SPACE.size)
+    logits[1, place] = value
+    with pytest.raises(UserError, match="probabilities are not finite"):
+        draw(SPACE, Given(logits), None, states(3), torch.zeros(3))
+
+
+def test_where_nothing_can_be_drawn(way: str) -> None:
+    logits = torch.full((1, SPACE.size), -torch.inf)
+    with pytest.raises(UserError, match="probabilities are not finite"):
+        draw(SPACE, Given(logits), None, states(1), torch.zeros(1))
