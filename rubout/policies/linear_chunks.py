@@ -13,14 +13,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rubout.exponentials import LOG2_E
 from rubout.products import product
 from rubout.types import ActionSpace, Legality
 
 # Elements of one chunk of logits: a CPU's cache holds it, a GPU has enough work in it.
 _CHUNK_ELEMENTS = {"cpu": 2**19, "cuda": 2**27}
 _LEAST_ROWS = 128  # of a chunk: each reads the whole matrix, and adds to its whole gradient
-# Of a state's chosen action: above it, the logarithm of its probability is exact to rounding.
-_LEAST_PROBABILITY = 2.0**-100
+# Logits up to here have exponentials whose sums, of a billion of them, are float32 numbers, and so
+# are the inverses of these.
+_LARGEST = 60.0
 
 
 class Head(NamedTuple):
@@ -46,6 +48,13 @@ class Head(NamedTuple):
         assert actions_M.shape == self.hidden_MD.shape[:1]
         assert self.weight_AD.shape == (self.space.size, self.hidden_MD.shape[1])
 
+    def bound(self) -> Tensor:
+        """What no logit exceeds, positive or negative: |h| |w| + |b|, a scalar."""
+        hidden = torch.linalg.vector_norm(self.hidden_MD, dim=1).amax()
+        weight = torch.linalg.vector_norm(self.weight_AD, dim=1).amax()
+        largest: Tensor = hidden * weight + self.bias_A.abs().amax()
+        return largest
+
     def chunks(self) -> Iterator[slice]:
         """The states, some at a time: the same number in every chunk, but for the last."""
         total, elements = len(self.hidden_MD), _CHUNK_ELEMENTS.get(self.hidden_MD.device.type)
@@ -54,66 +63,74 @@ class Head(NamedTuple):
         for first in range(0, total, size):
             yield slice(first, min(first + size, total))
 
+
+class Softmaxes:
+    """Exponentials of the logits of M states, a chunk at a time, and their sums over the actions.
+
+    Their quotients are the softmaxes; no pass over [M, A] divides. Logits are made in base two
+    (`rubout.exponentials`). Where they may be large, the largest of each state is taken off first,
+    which costs a third as much again.
+
+    Attributes:
+        sums_M1: float32, of the exponentials, as far as the states were seen.
+    """
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+        self._hidden_MD, self._bias_A = head.hidden_MD * LOG2_E, head.bias_A * LOG2_E
+        self._tops_M1 = head.hidden_MD.new_zeros(len(head.hidden_MD), 1)
+        self._large = bool(head.bound() > _LARGEST)
+        self.sums_M1 = torch.empty_like(self._tops_M1)
+
     def unmasked(self, rows: slice) -> Tensor:
-        """The logits of some of the states, float32 [R, A], of illegal actions too."""
-        return product(self.hidden_MD[rows], self.weight_AD, self.bias_A)
+        """The logits of some of the states in base two, float32 [R, A], of illegal actions too."""
+        return product(self._hidden_MD[rows], self._head.weight_AD, self._bias_A)
 
     def mask_illegal_(self, rows: slice, logits_RA: Tensor) -> Tensor:
         """Those of illegal actions become -inf, in place."""
-        return self.space.mask_illegal_(logits_RA, self.legality_M[rows])
+        return self._head.space.mask_illegal_(logits_RA, self._head.legality_M[rows])
 
-    def logits(self) -> Iterator[tuple[slice, Tensor]]:
-        """Those of some states at a time, -inf where an action is illegal."""
-        for rows in self.chunks():
-            yield rows, self.mask_illegal_(rows, self.unmasked(rows))
+    def exponentials_(self, rows: slice, logits_RA: Tensor) -> Tensor:
+        """Those of some of the states, in the place of their logits in base two."""
+        if self._large:
+            tops_R1 = torch.amax(logits_RA, 1, keepdim=True, out=self._tops_M1[rows])
+            logits_RA.sub_(tops_R1)
+        logits_RA.exp2_()
+        torch.sum(logits_RA, 1, keepdim=True, out=self.sums_M1[rows])
+        return logits_RA
 
-    def softmaxes(self) -> Iterator[tuple[slice, Tensor]]:
-        """The probabilities of all actions, of some states at a time."""
-        for rows, logits_MA in self.logits():
-            yield rows, torch.softmax(logits_MA, dim=1, out=logits_MA)
-
-    def at(self, rows_R: Tensor) -> Head:
-        """Some of the states, by number: int64 [R]."""
-        return self._replace(hidden_MD=self.hidden_MD[rows_R], legality_M=self.legality_M[rows_R])
-
-
-class Chosen:
-    """The logit and the probability of one action for each of M states, a chunk at a time.
-
-    On a CPU torch's softmax takes less time than its logsumexp, or than its exponential alone: the
-    logsumexp is then read off one logit and its probability, where that is not too small.
-
-    Attributes:
-        logits_M: float32, of the chosen actions, as far as the states were seen.
-    """
-
-    def __init__(self, head: Head, actions_M: Tensor) -> None:
-        self._head, self._actions_M1 = head, actions_M.unsqueeze(1)
-        self._logits_M1 = head.hidden_MD.new_empty(len(actions_M), 1)
-        self._probs_M1 = torch.empty_like(self._logits_M1)
-        self.logits_M = self._logits_M1.squeeze(1)
-
-    def softmax_(self, rows: slice, logits_RA: Tensor) -> Tensor:
-        """The probabilities of some of the states, in the place of their logits."""
-        chosen_R1 = self._actions_M1[rows]
-        torch.gather(logits_RA, 1, chosen_R1, out=self._logits_M1[rows])
-        probs_RA = torch.softmax(logits_RA, dim=1, out=logits_RA)
-        torch.gather(probs_RA, 1, chosen_R1, out=self._probs_M1[rows])
-        return probs_RA
-
-    def less_one_(self, rows: slice, probs_RA: Tensor) -> Tensor:
-        """What `softmax_` gave, less 1 at the chosen action, in place."""
-        return probs_RA.scatter_(1, self._actions_M1[rows], self._probs_M1[rows] - 1)
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        """All of them, of some states at a time."""
+        for rows in self._head.chunks():
+            logits_RA = self.mask_illegal_(rows, self.unmasked(rows))
+            yield rows, self.exponentials_(rows, logits_RA)
 
     def logsumexp(self) -> Tensor:
         """Of all logits, float32 [M], once every state was seen."""
-        probs_M = self._probs_M1.squeeze(1)
-        logsumexp_M: Tensor = self.logits_M - probs_M.log()
-        rare_R = (probs_M < _LEAST_PROBABILITY).nonzero().squeeze(1)
-        if len(rare_R):
-            again = [logits_RA.logsumexp(1) for _, logits_RA in self._head.at(rare_R).logits()]
-            logsumexp_M[rare_R] = torch.cat(again)
-        return logsumexp_M
+        return (self.sums_M1.log2() + self._tops_M1).squeeze(1) / LOG2_E
+
+
+class Chosen(Softmaxes):
+    """The same, and the logit of one action for each state."""
+
+    def __init__(self, head: Head, actions_M: Tensor) -> None:
+        super().__init__(head)
+        self._actions_M1 = actions_M.unsqueeze(1)
+        self._logits_M1 = torch.empty_like(self.sums_M1)
+
+    def exponentials_(self, rows: slice, logits_RA: Tensor) -> Tensor:
+        """See `Softmaxes.exponentials_`."""
+        torch.gather(logits_RA, 1, self._actions_M1[rows], out=self._logits_M1[rows])
+        return super().exponentials_(rows, logits_RA)
+
+    def less_sum_(self, rows: slice, exponentials_RA: Tensor) -> Tensor:
+        """That of the chosen action less their sum, in place: its softmax less 1."""
+        chosen_R1 = self._actions_M1[rows]
+        return exponentials_RA.scatter_add_(1, chosen_R1, -self.sums_M1[rows])
+
+    def logits(self) -> Tensor:
+        """Those of the chosen actions, float32 [M], once every state was seen."""
+        return self._logits_M1.squeeze(1) / LOG2_E
 
 
 class Gradients:
@@ -123,28 +140,27 @@ class Gradients:
     is the weight of an input that is always 1.
     """
 
-    def __init__(self, hidden_MD: Tensor, weight_AD: Tensor, factors_M: Tensor) -> None:
+    def __init__(self, hidden_MD: Tensor, weight_AD: Tensor) -> None:
         self._inputs_ME = torch.nn.functional.pad(hidden_MD, (0, 1), value=1.0)
-        self._weight_AD, self._factors_M1 = weight_AD, factors_M.unsqueeze(1)
-        self._scaled_ME = self._inputs_ME * self._factors_M1
-        self._hidden_MD = torch.empty_like(hidden_MD)
+        self._weight_AD, self._hidden_MD = weight_AD, torch.empty_like(hidden_MD)
         self._weight_EA = weight_AD.new_zeros(self._inputs_ME.shape[1], len(weight_AD))
 
-    def add(self, rows: slice, dense_RA: Tensor) -> None:
-        """The part p of some of the states, float32 [R, A]: softmaxes, or whatever it is."""
-        self._hidden_MD[rows] = product(dense_RA, self._weight_AD.T)
-        self._weight_EA.add_(product(self._scaled_ME[rows].T, dense_RA.T))
+    def add(self, rows: slice, dense_RA: Tensor, factors_R1: Tensor) -> None:
+        """The part p of some of the states, float32 [R, A], whatever it is, and their factors u."""
+        backwards_RD = product(dense_RA, self._weight_AD.T)
+        torch.mul(backwards_RD, factors_R1, out=self._hidden_MD[rows])
+        scaled_RE = self._inputs_ME[rows] * factors_R1
+        self._weight_EA.add_(product(scaled_RE.T, dense_RA.T))
 
     def dense(self) -> tuple[Tensor, Tensor, Tensor]:
         """Those of the inputs, the weight and the bias, where v is 0; once, at the end."""
-        hidden_MD, weight_AE = self._hidden_MD.mul_(self._factors_M1), self._weight_EA.T
-        return hidden_MD, weight_AE[:, :-1], weight_AE[:, -1]
+        weight_AE = self._weight_EA.T
+        return self._hidden_MD, weight_AE[:, :-1], weight_AE[:, -1]
 
     def with_chosen(self, actions_M: Tensor, factors_M: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same with the part of the chosen actions; once, at the end."""
         factors_M1 = factors_M.unsqueeze(1)
-        chosen_MD = self._weight_AD[actions_M]
-        hidden_MD = self._hidden_MD.mul_(self._factors_M1).addcmul_(chosen_MD, factors_M1)
+        hidden_MD = self._hidden_MD.addcmul_(self._weight_AD[actions_M], factors_M1)
         weight_AE = self._weight_EA.T.contiguous()
         weight_AE.index_add_(0, actions_M, self._inputs_ME * factors_M1)
         return hidden_MD, weight_AE[:, :-1], weight_AE[:, -1]

@@ -6,9 +6,9 @@ softmaxes, d = z - y and e = sum_a p_a d_a:
 
     KL(p || q) = e - logsumexp z + logsumexp y,    d KL / d z_a = p_a (d_a - e)
 
-so that neither logarithms nor exponentials are needed but those of the softmaxes. Differences d are
-taken of all logits, before those of illegal actions become -inf: there p = 0 makes them count for
-nothing, as it does where p is too small for its dtype.
+so that neither logarithms nor exponentials are needed but those of the softmaxes, here in base two.
+Differences d are taken of all logits, before those of illegal actions become -inf: there p = 0
+makes them count for nothing, as it does where p is too small for its dtype.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from rubout.policies.linear_chunks import Chosen, Gradients, Head
+from rubout.exponentials import LOG2_E
+from rubout.policies.linear_chunks import Chosen, Gradients, Head, Softmaxes
 
 
 def linear_divergence(
@@ -60,21 +61,22 @@ class _LinearDivergence(Function):
         *layer, other, actions_M, weights_M, kl_M, log_probs_M = inputs
         own = Head(*layer)
         wanted = any(ctx.needs_input_grad)
-        found = Gradients(own.hidden_MD, own.weight_AD, weights_M) if wanted else None
-        chosen, of_other = Chosen(own, actions_M), Chosen(other, actions_M)
+        found = Gradients(own.hidden_MD, own.weight_AD) if wanted else None
+        chosen, constant = Chosen(own, actions_M), Softmaxes(other)
         for rows in own.chunks():
-            own_RA, other_RA = own.unmasked(rows), other.unmasked(rows)
+            own_RA, other_RA = chosen.unmasked(rows), constant.unmasked(rows)
             apart_RA = own_RA - other_RA
-            probs_RA = chosen.softmax_(rows, own.mask_illegal_(rows, own_RA))
-            other_RA = of_other.softmax_(rows, other.mask_illegal_(rows, other_RA))
-            apart_RA.mul_(probs_RA)
-            mean_R1 = apart_RA.sum(1, keepdim=True)
-            kl_M[rows] = mean_R1.squeeze(1)
+            own_RA = chosen.exponentials_(rows, chosen.mask_illegal_(rows, own_RA))
+            constant.exponentials_(rows, constant.mask_illegal_(rows, other_RA))
+            sums_R1 = chosen.sums_M1[rows]
+            mean_R1 = apart_RA.mul_(own_RA).sum(1, keepdim=True) / sums_R1
+            kl_M[rows] = mean_R1.squeeze(1) / LOG2_E
             if found is not None:
-                found.add(rows, torch.addcmul(apart_RA, probs_RA, mean_R1, value=-1, out=apart_RA))
+                apart_RA.addcmul_(own_RA, mean_R1, value=-1)
+                found.add(rows, apart_RA, weights_M[rows].unsqueeze(1) / (LOG2_E * sums_R1))
         logsumexp_M = chosen.logsumexp()
-        kl_M.sub_(logsumexp_M).add_(of_other.logsumexp())
-        torch.sub(chosen.logits_M, logsumexp_M, out=log_probs_M)
+        kl_M.sub_(logsumexp_M).add_(constant.logsumexp())
+        torch.sub(chosen.logits(), logsumexp_M, out=log_probs_M)
         if found is not None:
             ctx.save_for_backward(*found.dense())
         total: Tensor = (weights_M * kl_M).sum()

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from rubout.policies.linear_chunks import Chosen, Gradients, Head
+from rubout.policies.linear_chunks import Chosen, Gradients, Head, Softmaxes
 
-# Elements of all softmaxes together that may wait for the backward pass.
+# Exponentials, of all states together, that may wait for the backward pass.
 _KEPT_ELEMENTS = {"cpu": 2**23, "cuda": 2**28}
 
 
@@ -67,30 +67,30 @@ def linear_likelihood(head: Head, actions_M: Tensor, weights_M: Tensor) -> tuple
 class _LinearScores(Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
-        """See `linear_scores`; keeps the inputs, and the softmaxes where they are few."""
+        """See `linear_scores`; keeps the inputs, and the exponentials where they are few."""
         *layer, actions_M = inputs
         head = Head(*layer)
         chosen = Chosen(head, actions_M)
         budget = _KEPT_ELEMENTS.get(actions_M.device.type, 2**24)
         keeps = any(ctx.needs_input_grad) and len(actions_M) * head.space.size <= budget
         ctx.kept = []
-        for rows, logits_MA in head.logits():
-            probs_MA = chosen.softmax_(rows, logits_MA)
+        for chunk in chosen:
             if keeps:
-                ctx.kept.append((rows, probs_MA))
-        ctx.save_for_backward(*head[:3], actions_M)
+                ctx.kept.append(chunk)
+        ctx.save_for_backward(*head[:3], actions_M, chosen.sums_M1)
         ctx.rules = head[3:]
-        return chosen.logits_M, chosen.logsumexp()
+        return chosen.logits(), chosen.logsumexp()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """With p the softmax of a state: d logit_a = p_a d logsumexp + [a = chosen] d chosen."""
-        *layer, actions_M = ctx.saved_tensors
+        *layer, actions_M, sums_M1 = ctx.saved_tensors
         head = Head(*layer, *ctx.rules)
         chosen_grad_M, logsumexp_grad_M = gradients
-        found = Gradients(head.hidden_MD, head.weight_AD, logsumexp_grad_M)
-        for rows, probs_MA in ctx.kept or head.softmaxes():
-            found.add(rows, probs_MA)
+        factors_M1 = logsumexp_grad_M.unsqueeze(1) / sums_M1
+        found = Gradients(head.hidden_MD, head.weight_AD)
+        for rows, exponentials_RA in ctx.kept or Softmaxes(head):
+            found.add(rows, exponentials_RA, factors_M1[rows])
         return *found.with_chosen(actions_M, chosen_grad_M), None, None, None
 
 
@@ -101,13 +101,13 @@ class _LinearLikelihood(Function):
         *layer, actions_M, weights_M, log_probs_M = inputs
         head = Head(*layer)
         wanted = any(ctx.needs_input_grad)
-        found = Gradients(head.hidden_MD, head.weight_AD, -weights_M) if wanted else None
-        chosen = Chosen(head, actions_M)
-        for rows, logits_MA in head.logits():
-            probs_MA = chosen.softmax_(rows, logits_MA)
+        found = Gradients(head.hidden_MD, head.weight_AD) if wanted else None
+        chosen, factors_M1 = Chosen(head, actions_M), -weights_M.unsqueeze(1)
+        for rows, exponentials_RA in chosen:
             if found is not None:
-                found.add(rows, chosen.less_one_(rows, probs_MA))
-        torch.sub(chosen.logits_M, chosen.logsumexp(), out=log_probs_M)
+                factors_R1 = factors_M1[rows] / chosen.sums_M1[rows]
+                found.add(rows, chosen.less_sum_(rows, exponentials_RA), factors_R1)
+        torch.sub(chosen.logits(), chosen.logsumexp(), out=log_probs_M)
         if found is not None:
             ctx.save_for_backward(*found.dense())
         total: Tensor = (weights_M * log_probs_M).sum()
