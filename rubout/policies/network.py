@@ -199,7 +199,7 @@ class _NetworkGeneration(Generation):
         if rows_M is None:
             rows_M = torch.arange(len(self._depth_B), device=self._depth_B.device)
         if not self._keeps:
-            return self._hidden_BLD[rows_M, 0]
+            return self._hidden_BLD[:, 0].index_select(0, rows_M)
         return self._hidden_BLD[rows_M, self._depth_B[rows_M]]
 
     @torch.no_grad()
@@ -211,13 +211,15 @@ class _NetworkGeneration(Generation):
         rows = keys.typed_B.nonzero().squeeze(1)
         if not len(rows):
             return
-        everyone = len(rows) == len(actions_B)
-        depths_M = self._depth_B if everyone else self._depth_B[rows]
-        tokens_M = actions_B if everyone else actions_B[rows]
-        hidden_MD = self._policy.extend(
-            self._memory, None if everyone else rows, tokens_M, depths_M
-        )
-        self._hidden_BLD[rows, depths_M if self._keeps else 0] = hidden_MD
+        depths_B = self._depth_B
+        if len(rows) == len(actions_B):
+            hidden_MD = self._policy.extend(self._memory, None, actions_B, depths_B)
+        else:
+            hidden_MD = self._policy.extend(self._memory, rows, actions_B[rows], depths_B[rows])
+        if self._keeps:
+            self._hidden_BLD[rows, depths_B[rows]] = hidden_MD
+        else:
+            self._hidden_BLD[:, 0].index_copy_(0, rows, hidden_MD)
 
     def take(self, rows_M: Tensor) -> Self:
         """See `Generation.take`: the memory of the rows is copied, nothing is encoded again."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rubout.errors import UserError
-from rubout.exponentials import LOG2_E, has_fast_exp2
+from rubout.exponentials import LOG2_E
 from rubout.policy import Generation
 from rubout.rollout.inverse_cdf import SUMS, Located, locate, pick
 from rubout.types import ActionSpace, Legality
@@ -90,7 +90,7 @@ def draw(
     """
     if rows_M is None:
         rows_M = torch.arange(len(uniforms_M), device=uniforms_M.device)
-    way = _Way(space, generation, temperature, suppress or [], has_fast_exp2(uniforms_M))
+    way = _Way(space, generation, temperature, suppress or [])
     found_M = way.draw(rows_M, legality_M, uniforms_M)
     actions_M, weights_M, totals_M = found_M
     # Each row by itself, so that what is drawn does not depend on the others of its batch.
@@ -124,7 +124,7 @@ class _Way:
     generation: Generation
     temperature: float
     suppress: list[int]
-    fast: bool
+    fast: bool = True
 
     def draw(
         self, rows_M: Tensor, legality_M: Legality, uniforms_M: Tensor

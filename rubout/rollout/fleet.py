@@ -115,7 +115,9 @@ class Fleet:
     def request(self, update: int, request: Request) -> None:
         """See `RolloutSource.request`."""
         self._wait_until_up()
-        parts = request.shares(self._spec.batch, len(self._members))
+        # Where another draw is still out, so will one be when this one comes to its end.
+        last = not self._answers
+        parts = request.shares(self._spec.batch, len(self._members), last=last)
         self._answers[update] = Answer([None] * len(parts), len(parts))
         for index, part in enumerate(parts):
             self._queue.append(Part(update, index, part, self._version, self._weights))

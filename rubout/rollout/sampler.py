@@ -70,19 +70,21 @@ class Request:
         """The same request in parts of at most `size` sequences."""
         return [self._part(start, size) for start in range(0, self.count, size)]
 
-    def shares(self, batch: int, actors: int) -> list[Request]:
+    def shares(self, batch: int, actors: int, *, last: bool = True) -> list[Request]:
         """The same request in parts for some actors, of one or several batches each.
 
-        Large ones first, since every part costs whoever hands it out the same; single batches last,
-        so that all actors end together (guided self-scheduling: Polychronopoulos and Kuck 1987).
+        Large ones, since every part costs whoever hands it out the same; where nothing comes after
+        them large ones first and single batches last, so that all actors end together (guided
+        self-scheduling: Polychronopoulos and Kuck 1987).
 
         Args:
             batch: sequences.
             actors: among whom the parts are shared.
+            last: whether nothing comes after them.
         """
         parts, start = [], 0
         while start < self.count:
-            batches = math.ceil((self.count - start) / batch)
+            batches = math.ceil((self.count - start * last) / batch)
             size = batch * min(_BATCHES_A_SHARE, max(1, batches // (2 * actors)))
             parts.append(self._part(start, size))
             start += size

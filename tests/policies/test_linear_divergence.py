@@ -41,11 +41,13 @@ def states(space: ActionSpace) -> Legality:
     return Legality(token, rows % 3 != 0, forbidden if space.forbid_redo else rows * 0 - 1)
 
 
-def head(space: ActionSpace, width: int, seed: int) -> Head:
+def head(space: ActionSpace, width: int, seed: int, size: float = 1.0) -> Head:
+    """Of logits of this size."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+        values = size**0.5 * torch.randn(*shape, generator=generator, dtype=torch.float64)
+        return values.requires_grad_()
 
     return Head(normal(M, width), normal(space.size, width), normal(space.size), space,
                 states(space))  # fmt: skip
@@ -78,8 +80,13 @@ def inputs(of: Head) -> tuple[Tensor, Tensor, Tensor]:
     return of.hidden_MD, of.weight_AD, of.bias_A
 
 
-def test_values_and_gradients(space: ActionSpace, rows: int) -> None:
-    own, other, actions = head(space, 3, 1), head(space, 4, 2), some_actions(space)
+@pytest.mark.parametrize("size", [1.0, 20.0, 300.0])  # exponentials of the last are no numbers
+@pytest.mark.parametrize("other_size", [1.0, 300.0])
+def test_values_and_gradients(
+    space: ActionSpace, rows: int, size: float, other_size: float
+) -> None:
+    own, other = head(space, 3, 1, size), head(space, 4, 2, other_size)
+    actions = some_actions(space)
     weights = torch.linspace(-1, 2, M, dtype=torch.float64)
     expected = plain(own, other)
     total, kl, log_probs = linear_divergence(own, constant(other), actions, weights)
@@ -92,7 +99,8 @@ def test_values_and_gradients(space: ActionSpace, rows: int) -> None:
     wanted = torch.autograd.grad((weights * expected).sum().square(), inputs(own))
     found = torch.autograd.grad(total.square(), inputs(own))
     for one, gradient in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, gradient, rtol=1e-10, atol=1e-12)
+        rounding = 1e-12 * max(1.0, float(gradient.abs().max()))
+        torch.testing.assert_close(one, gradient, rtol=1e-10, atol=rounding)
 
 
 def test_gradcheck(space: ActionSpace, rows: int) -> None:

@@ -124,17 +124,10 @@ def states(count: int) -> Legality:
     return SPACE.legality(*kinds[torch.arange(count) % 3].unbind(1))
 
 
-@pytest.fixture(params=["exponentials", "softmax"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to weigh actions, on this device."""
-    monkeypatch.setattr(module, "has_fast_exp2", lambda _: request.param == "exponentials")
-    return str(request.param)
-
-
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 2.0])
 @pytest.mark.parametrize("suppress", [[], [1, SPACE.backspace_id]])
 def test_actions_are_drawn_by_their_probabilities(
-    way: str, temperature: float, suppress: list[int], monkeypatch: pytest.MonkeyPatch
+    temperature: float, suppress: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The plain draw, some rows at a time; what is illegal or suppressed has no share."""
     monkeypatch.setattr(module, "_AT_ONCE", {"cpu": 7 * SPACE.size})
@@ -162,7 +155,7 @@ def test_actions_are_drawn_by_their_probabilities(
 
 
 @pytest.mark.parametrize("level", [-1e4, -200.0, -80.0, 0.0, 80.0, 200.0, 1e4])
-def test_however_large_the_logits(way: str, level: float) -> None:
+def test_however_large_the_logits(level: float) -> None:
     """Exponentials would be 0 or infinite; and rows beside it are drawn to the same bits."""
     logits = torch.randn(6, SPACE.size, generator=torch.Generator().manual_seed(0))
     numbers, legality = uniforms(3, torch.arange(6), 0), states(6)
@@ -180,7 +173,7 @@ def test_however_large_the_logits(way: str, level: float) -> None:
     assert log_probs[others].equal(plain[1][others])
 
 
-def test_rows_that_are_asked_for(way: str) -> None:
+def test_rows_that_are_asked_for() -> None:
     logits = torch.randn(9, SPACE.size, generator=torch.Generator().manual_seed(0))
     logits[4] += 500  # not to be had as an exponential
     numbers, legality = uniforms(3, torch.arange(9), 0), states(9)
@@ -193,14 +186,14 @@ def test_rows_that_are_asked_for(way: str) -> None:
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("place", [0, 70, 129])
-def test_what_is_not_finite_is_refused(way: str, value: float, place: int) -> None:
+def test_what_is_not_finite_is_refused(value: float, place: int) -> None:
     logits = torch.zeros(3, SPACE.size)
     logits[1, place] = value
     with pytest.raises(UserError, match="probabilities are not finite"):
         draw(SPACE, Given(logits), None, states(3), torch.zeros(3))
 
 
-def test_where_nothing_can_be_drawn(way: str) -> None:
+def test_where_nothing_can_be_drawn() -> None:
     logits = torch.full((1, SPACE.size), -torch.inf)
     with pytest.raises(UserError, match="probabilities are not finite"):
         draw(SPACE, Given(logits), None, states(1), torch.zeros(1))

@@ -66,13 +66,14 @@ def test_any_split_of_a_request_draws_the_same(name: str, prompted: bool, size: 
     batch=st.integers(1, 9),
     actors=st.integers(1, 5),
     prompted=st.booleans(),
+    last=st.booleans(),
 )
 def test_actors_share_the_batches_of_a_request(
-    count: int, batch: int, actors: int, *, prompted: bool
+    count: int, batch: int, actors: int, *, prompted: bool, last: bool
 ) -> None:
-    """The same batches as in one process, several to an actor at first and one in the end."""
+    """The same batches as in one process; where it is the last, a single one in the end."""
     request = Request(9, 2, count, prompts_for(count) if prompted else None)
-    shares, batches = request.shares(batch, actors), request.split(batch)
+    shares, batches = request.shares(batch, actors, last=last), request.split(batch)
     found = [part for share in shares for part in share.split(batch)]
     assert [(part.first, part.count) for part in found] == [
         (part.first, part.count) for part in batches
@@ -83,13 +84,17 @@ def test_actors_share_the_batches_of_a_request(
     sizes = [len(share.split(batch)) for share in shares]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == min(8, max(1, len(batches) // (2 * actors)))
-    assert sizes[-1] == 1
-    assert sizes.count(1) >= min(len(batches), 2 * actors)
+    if last:
+        assert sizes[-1] == 1
+        assert sizes.count(1) >= min(len(batches), 2 * actors)
+    else:
+        assert set(sizes[:-1]) <= {sizes[0]}
 
 
 def test_few_parts_make_many_batches() -> None:
     assert len(Request(0, 0, 4096).shares(64, 2)) == 17
     assert len(Request(0, 0, 4096).shares(64, 16)) == 63
+    assert len(Request(0, 0, 4096).shares(64, 2, last=False)) == 8
 
 
 def test_seeds_and_numbers_matter() -> None:
