@@ -9,10 +9,11 @@ Adam. One thread. The baselines are the same network as it is written elsewhere:
 - cross_entropy: F.cross_entropy on [B T, V] logits, fused Adam.
 
 The floor is the three products of the logits layer and one exponential for each logit, both as fast
-as they are here on rows that stay in the cache; or the products at torch's own rate for large
-matrices. "set up" is the second baseline with `rubout.process.set_up`, which keeps freed memory:
-what of the ratio is only that; the others have the allocator as torch leaves it. No process looks
-for garbage among what it imported, as no command of ours does.
+as they are here on rows that stay in the cache; without torch.exp2, which only ours uses; or with
+the products at torch's own rate for large matrices. "set up" is the second baseline with
+`rubout.process.set_up`, which keeps freed memory: what of the ratio is only that; the others have
+the allocator as torch leaves it. No process looks for garbage among what it imported, as no command
+of ours does.
 
 Each has a process of its own, and they take turns of a few updates, so that whatever else the
 machine does meets all of them: seconds are the median turn's, ratios the median of the turns'.
@@ -49,8 +50,17 @@ from rubout.process import set_up
 from rubout.tape import written
 from rubout.types import ActionSpace, Sequences
 
-Way = Literal["ours", "older", "cross_entropy", "set up", "floor", "floor, torch's products"]
+Way = Literal[
+    "ours",
+    "older",
+    "cross_entropy",
+    "set up",
+    "floor",
+    "floor without exp2",
+    "floor with torch's products",
+]
 WAYS: tuple[Way, ...] = get_args(Way)
+FLOORS = [way for way in WAYS if way.startswith("floor")]
 LENGTH, WIDTH = 20, 32
 TURN = 20  # updates
 
@@ -114,9 +124,10 @@ class Plain(nn.Module):
         return float(loss.detach())
 
 
-def floor(scale: Scale, *, torchs: bool) -> Callable[[Tensor], float]:
+def floor(way: Way, scale: Scale) -> Callable[[Tensor], float]:
     """The work of an update that nothing can leave out."""
-    exponentials = exponentials_of(scale.tokens)
+    torchs = way == "floor with torch's products"
+    exponentials = exponentials_of(scale.tokens, base_two=way != "floor without exp2")
     products = [
         product_of(WIDTH, scale.tokens),  # the logits
         product_of(scale.tokens, WIDTH),  # the gradient of the hidden states
@@ -141,8 +152,8 @@ def floor(scale: Scale, *, torchs: bool) -> Callable[[Tensor], float]:
 
 def updater(way: Way, scale: Scale) -> Callable[[Tensor], float]:
     """What makes one update of a batch of tokens [B, L], and gives its loss."""
-    if way in ("floor", "floor, torch's products"):
-        return floor(scale, torchs=way != "floor")
+    if way in FLOORS:
+        return floor(way, scale)
     if way != "ours":
         return Plain(scale.tokens, older=way == "older").update
     space = ActionSpace(scale.tokens, LENGTH, eos=False)
@@ -229,7 +240,7 @@ def main() -> None:
     results = measure(options.scale)
     rows = []
     for way, found in results.items():
-        programs = not way.startswith("floor")
+        programs = way not in FLOORS
         rows.append(
             [
                 way,
@@ -245,7 +256,7 @@ def main() -> None:
         ["", "seconds", "over ours", "MB", "ours over it"],
         rows,
     )
-    for way in WAYS[-2:]:
+    for way in FLOORS:
         print(f"ours reaches {results[way]['over ours']:.0%} of the {way}")
     print(machine())
     if options.json:

@@ -205,18 +205,17 @@ class SequenceVectorEnv(VectorEnv[Observations, Array, Array]):
         """
         if not self._started:
             raise ResetNeeded("call reset() before step()")
-        resting_B = self._terminated_B | self._truncated_B  # none in SAME_STEP
+        same_step = self.autoreset_mode is AutoresetMode.SAME_STEP
+        resting_B = self._none_B if same_step else self.over_B
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._stand(restart(self.tape, resting_B))
         before = self.tape
         after, self.keys = press(self.space, before, actions_B, ~resting_B, self.legality)
         self._stand(after)
-        terminated_B, truncated_B = is_over(self.space, self.tape, self.keys)
-        if self.autoreset_mode is AutoresetMode.DISABLED:
-            terminated_B = torch.where(resting_B, self._terminated_B, terminated_B)
-            truncated_B = torch.where(resting_B, self._truncated_B, truncated_B)
-        self._terminated_B, self._truncated_B = terminated_B, truncated_B
-        self.over_B = terminated_B | truncated_B
+        frozen = self.autoreset_mode is AutoresetMode.DISABLED
+        ended_B = self._terminated_B if frozen else None
+        self._terminated_B, self._truncated_B = is_over(self.space, after, self.keys, ended_B)
+        self.over_B = self._terminated_B | self._truncated_B
         return self._pay(before.num_actions_B, actions_B, resting_B)
 
     def episodes(self, log_probs_BT: Tensor | None = None, policy_version: int = 0) -> Trajectories:
@@ -257,8 +256,9 @@ class SequenceVectorEnv(VectorEnv[Observations, Array, Array]):
 
     def _pay(self, columns_B: Tensor, actions_B: Tensor, resting_B: Tensor) -> Tensor:
         """Log one step, and say what it earned: float32 [B]."""
-        penalty = torch.full(columns_B.shape, 0.0 - self._step_penalty, device=self.device)
-        rewards_B = penalty.masked_fill(resting_B, 0)
+        rewards_B = torch.full(columns_B.shape, 0.0 - self._step_penalty, device=self.device)
+        if self._step_penalty:
+            rewards_B.masked_fill_(resting_B, 0)
         self._log.write(columns_B, actions_B, rewards_B)
         if self._reward is None:
             return rewards_B

@@ -149,10 +149,20 @@ def press(
     return after, Keys(typed, rubbed, ended)
 
 
-def is_over(space: ActionSpace, state: TapeState, keys: Keys) -> tuple[Tensor, Tensor]:
-    """Whether the episodes ended with this key: (terminated, truncated), bool [B] each.
+def is_over(
+    space: ActionSpace, state: TapeState, keys: Keys, ended_B: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Whether the episodes are over after this key: (terminated, truncated), bool [B] each.
 
     Terminated at `<eos>`, or where there is none, on a full tape; truncated at the action limit.
+
+    Args:
+        space: what the actions mean.
+        state: the tapes after the key.
+        keys: what it did.
+        ended_B: bool [B], which had ended at `<eos>` before and were not pressed since; or None.
     """
     terminated = keys.ended_B if space.eos else state.length_B >= space.max_length
-    return terminated, ~terminated & (state.num_actions_B >= space.action_limit)
+    if ended_B is not None:
+        terminated = terminated | ended_B
+    return terminated, (state.num_actions_B >= space.action_limit) & ~terminated
