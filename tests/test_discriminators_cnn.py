@@ -216,7 +216,7 @@ def test_each_beginning_is_held_once_where_it_stands_in_adjacent_rows(tokens_BL:
 
 
 @pytest.mark.parametrize("filters", ["small", "official"])
-@pytest.mark.parametrize("count", [2, 60], ids=["convolved", "looked up"])
+@pytest.mark.parametrize("count", [2, 60, 500], ids=["convolved", "looked up", "packed"])
 def test_judging_is_the_plain_module_to_rounding(filters: str, count: int) -> None:
     torch.manual_seed(0)
     judge = build(50, 20, DiscriminatorConfig(filters=filters)).eval()  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from torch.nn import functional
 from rubout.discriminators.config import FILTERS, DiscriminatorConfig
 from rubout.discriminators.look_up import LookUp
 from rubout.discriminators.network import SequenceNetwork
-from rubout.products import Linear
+from rubout.products import Linear, prepacked, product
 from rubout.types import Sequences
 
 
@@ -73,8 +73,10 @@ class SequenceCNN(SequenceNetwork):
     def _judged(self, features_BF: Tensor, layer: nn.Linear) -> Tensor:
         """A layer of the highway in the precision of judging, float32 [B, F]."""
         if self.precision == "float32":
-            verdict_BF: Tensor = layer(features_BF)
-            return verdict_BF
+            packs = len(features_BF) >= self.num_features  # rows enough to pay for it
+            return product(
+                features_BF, prepacked(layer.weight) if packs else layer.weight, layer.bias
+            )
         narrow = (tensor.bfloat16() for tensor in (features_BF, layer.weight, layer.bias))
         return functional.linear(*narrow).to(features_BF.dtype)
 
