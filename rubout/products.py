@@ -8,6 +8,7 @@ what it computes is the same float32 product, to rounding.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -59,6 +60,19 @@ def prepacked(right_NK: Tensor) -> Tensor:
         return right_NK.detach()
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight.default(right_NK.detach())
     return packed
+
+
+def rows_at_once(rows: int, columns: int, *, elements: int, least: int) -> int:
+    """How many rows of a matrix to make at a time: the same number, but for the last.
+
+    Args:
+        rows: of the whole.
+        columns: of the whole.
+        elements: about so many at a time.
+        least: rows at a time.
+    """
+    wanted = max(least, elements // columns)
+    return max(1, math.ceil(rows / max(1, round(rows / wanted))))
 
 
 def _is_ours(matrix: Tensor) -> bool:

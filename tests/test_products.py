@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from rubout.products import Linear, linear, prepacked, product
+from rubout.products import Linear, linear, prepacked, product, rows_at_once
 
 sizes = st.integers(1, 40)
 
@@ -46,6 +46,22 @@ def test_a_prepacked_matrix_gives_the_same_bits(
 def test_a_prepacked_matrix_is_a_constant() -> None:
     right = torch.randn(5, 4, requires_grad=True)
     assert not product(torch.randn(3, 4), prepacked(right)).requires_grad
+
+
+@given(
+    rows=st.integers(0, 10_000),
+    columns=st.integers(1, 300),
+    elements=st.integers(1, 100_000),
+    least=st.integers(1, 200),
+)
+def test_rows_at_once(rows: int, columns: int, elements: int, least: int) -> None:
+    """As near to what is wanted as parts of one size come."""
+    size = rows_at_once(rows, columns, elements=elements, least=least)
+    wanted = max(least, elements // columns)
+    parts = -(-rows // size)
+    assert 1 <= size <= 1.5 * wanted + 1
+    assert parts < 2 or 2 * size >= wanted
+    assert size * parts - rows <= parts, "the last is much smaller"
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

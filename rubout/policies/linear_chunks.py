@@ -6,7 +6,6 @@ rows at a time, few enough to stay in a CPU's cache, reduced and dropped.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rubout.exponentials import LOG2_E
-from rubout.products import product
+from rubout.products import product, rows_at_once
 from rubout.types import ActionSpace, Legality
 
 # Elements of one chunk of logits: a CPU's cache holds it, a GPU has enough work in it.
@@ -58,8 +57,7 @@ class Head(NamedTuple):
     def chunks(self) -> Iterator[slice]:
         """The states, some at a time: the same number in every chunk, but for the last."""
         total, elements = len(self.hidden_MD), _CHUNK_ELEMENTS.get(self.hidden_MD.device.type)
-        rows = max(_LEAST_ROWS, (elements or 2**24) // self.space.size)
-        size = max(1, math.ceil(total / max(1, round(total / rows))))
+        size = rows_at_once(total, self.space.size, elements=elements or 2**24, least=_LEAST_ROWS)
         for first in range(0, total, size):
             yield slice(first, min(first + size, total))
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from rubout.errors import UserError
 from rubout.exponentials import LOG2_E
 from rubout.policy import Generation
+from rubout.products import rows_at_once
 from rubout.rollout.inverse_cdf import SUMS, Located, locate, pick
 from rubout.types import ActionSpace, Legality
 
@@ -131,7 +132,8 @@ class _Way:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The actions, int64 [M], their weights [M] and the sums of all weights of the rows [M]."""
         located, end = [], 0
-        size = max(_LEAST_ROWS, _AT_ONCE.get(rows_M.device.type, 2**24) // self.space.size)
+        elements = _AT_ONCE.get(rows_M.device.type, 2**24)
+        size = rows_at_once(len(rows_M), self.space.size, elements=elements, least=_LEAST_ROWS)
         factor = (LOG2_E if self.fast else 1.0) / self.temperature
         for logits_RA in self.generation.scaled_logits(rows_M, size, factor):
             part = slice(end, end := end + len(logits_RA))
