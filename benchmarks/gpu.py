@@ -8,7 +8,7 @@ over 5,000 tokens, 20 a sequence, and a transformer of 10M parameters:
 - tokens a second of `Sampler.sample`, and of one update of maximum likelihood;
 - operations: those of the network's and the logits' products (three times as many in an update)
   over the rate of a large float32 product, with TF32 off as in training;
-- bytes: the logits written, read for the softmax, written, and read again (twice more in an
+- bytes: the logits written, read for their exponentials, written, and read again (twice more in an
   update), over the rate at which a large tensor is copied;
 - both floors' share of the time. What is left is explained by the profile: `--trace` writes one of
   torch's for each line, to be opened in https://ui.perfetto.dev.

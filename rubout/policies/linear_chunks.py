@@ -48,7 +48,7 @@ class Head(NamedTuple):
         assert self.weight_AD.shape == (self.space.size, self.hidden_MD.shape[1])
 
     def bound(self) -> Tensor:
-        """What no logit exceeds, positive or negative: |h| |w| + |b|, a scalar."""
+        """What no logit of one state or more exceeds in size: |h| |w| + |b|, a scalar."""
         hidden = torch.linalg.vector_norm(self.hidden_MD, dim=1).amax()
         weight = torch.linalg.vector_norm(self.weight_AD, dim=1).amax()
         largest: Tensor = hidden * weight + self.bias_A.abs().amax()
@@ -77,7 +77,7 @@ class Softmaxes:
         self._head = head
         self._hidden_MD, self._bias_A = head.hidden_MD * LOG2_E, head.bias_A * LOG2_E
         self._tops_M1 = head.hidden_MD.new_zeros(len(head.hidden_MD), 1)
-        self._large = bool(head.bound() > _LARGEST)
+        self._large = len(head.hidden_MD) > 0 and bool(head.bound() > _LARGEST)
         self.sums_M1 = torch.empty_like(self._tops_M1)
 
     def unmasked(self, rows: slice) -> Tensor:

@@ -94,7 +94,7 @@ def draw(
     way = _Way(space, generation, temperature, suppress or [])
     found_M = way.draw(rows_M, legality_M, uniforms_M)
     actions_M, weights_M, totals_M = found_M
-    # Each row by itself, so that what is drawn does not depend on the others of its batch.
+    # Rows with other sums are drawn again, each for itself: whatever the others of its batch are.
     odd = (totals_M.clamp(*SUMS) != totals_M).nonzero().squeeze(1)
     if len(odd):
         again = replace(way, fast=False).draw(rows_M[odd], legality_M[odd], uniforms_M[odd])

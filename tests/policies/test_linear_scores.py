@@ -168,3 +168,21 @@ def test_however_unlikely_the_choice(logit: float) -> None:
         Head(hidden, weight, bias, space, legality), actions, torch.ones(1)
     )
     torch.testing.assert_close(log_probs, expected.unsqueeze(0), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("space", SPACES.values())
+def test_no_states(space: ActionSpace) -> None:
+    """As in a share of a batch that is smaller than the number of learners."""
+    _, weight, bias, _ = inputs(space)
+    hidden = weight.new_zeros(0, D, requires_grad=True)
+    none = torch.zeros(0, dtype=torch.int64)
+    of_none = Head(hidden, weight, bias, space, Legality(none.bool(), none.bool(), none))
+    chosen, logsumexp = linear_scores(of_none, none)
+    assert chosen.shape == logsumexp.shape == (0,)
+    total, log_probs = linear_likelihood(of_none, none, weight.new_zeros(0))
+    assert float(total) == 0
+    assert log_probs.shape == (0,)
+    for sums in (total, (chosen + logsumexp).sum()):
+        found = torch.autograd.grad(sums, (hidden, weight, bias))
+        assert [gradient.shape for gradient in found] == [hidden.shape, weight.shape, bias.shape]
+        assert not any(gradient.any() for gradient in found)
