@@ -152,9 +152,10 @@ def test_likelihood_where_nothing_is_differentiated() -> None:
     assert not found.requires_grad
 
 
-@pytest.mark.parametrize("logit", [0.0, -60.0, -80.0, -200.0, -1e4])
-def test_however_unlikely_the_choice(logit: float) -> None:
-    """A probability too small for float32 still has its logarithm."""
+@pytest.mark.parametrize("logit", [0.0, -60.0, -80.0, -200.0, -1e4, 80.0, 1e4])
+@pytest.mark.parametrize("of_bias", [False, True])
+def test_however_unlikely_the_choice(logit: float, *, of_bias: bool) -> None:
+    """A probability too small for float32 still has its logarithm, and so have the others."""
     space = ActionSpace(3, 2, eos=False)
     hidden = torch.ones(1, 1)
     weight = torch.tensor([[logit], [0.0], [1.0]])
@@ -162,12 +163,14 @@ def test_however_unlikely_the_choice(logit: float) -> None:
     actions = torch.tensor([0])
     bias = torch.zeros(3)
     expected = torch.log_softmax(weight.squeeze(1).double(), 0)[0].float()
+    if of_bias:
+        weight, bias = torch.zeros(3, 1), weight.squeeze(1)
     chosen, logsumexp = linear_scores(Head(hidden, weight, bias, space, legality), actions)
-    torch.testing.assert_close(chosen - logsumexp, expected.unsqueeze(0), rtol=1e-6, atol=0)
+    torch.testing.assert_close(chosen - logsumexp, expected.unsqueeze(0), rtol=1e-6, atol=1e-30)
     _, log_probs = linear_likelihood(
         Head(hidden, weight, bias, space, legality), actions, torch.ones(1)
     )
-    torch.testing.assert_close(log_probs, expected.unsqueeze(0), rtol=1e-6, atol=0)
+    torch.testing.assert_close(log_probs, expected.unsqueeze(0), rtol=1e-6, atol=1e-30)
 
 
 @pytest.mark.parametrize("space", SPACES.values())

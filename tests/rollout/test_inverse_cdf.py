@@ -116,11 +116,13 @@ def test_frequencies() -> None:
     torch.testing.assert_close(shares, probs, rtol=0, atol=0.01)
 
 
+@pytest.mark.parametrize("num_actions", [128, 130])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, 0.0])
-def test_a_sum_that_is_no_number_is_told(value: float) -> None:
+def test_a_sum_that_is_no_number_is_told(value: float, num_actions: int) -> None:
     """And does not disturb the other rows."""
-    weights = torch.ones(3, 130)
+    weights = torch.ones(3, num_actions)
     weights[1] = value
     found = locate(weights, torch.full((3,), 0.99))
     torch.testing.assert_close(found.totals_B1[1], torch.tensor([value]), equal_nan=True)
-    assert pick(found, 130)[0][[0, 2]].tolist() == [128, 128]
+    place = int(0.99 * num_actions)
+    assert pick(found, num_actions)[0][[0, 2]].tolist() == [place, place]
