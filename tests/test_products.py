@@ -64,6 +64,13 @@ def test_rows_at_once(rows: int, columns: int, elements: int, least: int) -> Non
     assert size * parts - rows <= parts, "the last is much smaller"
 
 
+@pytest.mark.parametrize(("rows", "size"), [(64, 64), (256, 256), (1024, 205), (4096, 205)])
+def test_rows_at_once_are_as_many_as_fit_best(rows: int, size: int) -> None:
+    """Of 5,000 columns 209 rows are wanted; rows that are few more are not cut in two."""
+    assert rows_at_once(rows, 5000, elements=2**20, least=64) == size
+    assert rows_at_once(rows, 50_000, elements=2**20, least=64) == 64
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_dtypes_stay_what_they_are(dtype: torch.dtype) -> None:
     left, right = torch.randn(3, 4, dtype=dtype), torch.randn(5, 4, dtype=dtype)
