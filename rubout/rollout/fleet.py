@@ -113,11 +113,9 @@ class Fleet:
             self._version, self._weights = version, ray.put(pack_weights(modules))
 
     def request(self, update: int, request: Request) -> None:
-        """See `RolloutSource.request`."""
+        """See `RolloutSource.request`; where a draw is out, one will be when this one ends, too."""
         self._wait_until_up()
-        # Where another draw is still out, so will one be when this one comes to its end.
-        last = not self._answers
-        parts = request.shares(self._spec.batch, len(self._members), last=last)
+        parts = request.shares(self._spec.batch, len(self._members), last=not self._answers)
         self._answers[update] = Answer([None] * len(parts), len(parts))
         for index, part in enumerate(parts):
             self._queue.append(Part(update, index, part, self._version, self._weights))
