@@ -21,6 +21,7 @@ class PlainProcesses:
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(spec, theirs), daemon=True)
             process.start()
+            theirs.close()  # so that a process that cannot start ends the wait for its answer
             self._connections.append(ours)
             self._processes.append(process)
         self.rate(1)
