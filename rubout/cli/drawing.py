@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,8 +56,8 @@ def drawn_from(options: DrawOptions) -> tuple[Policy, Codec, Trajectories]:
     Raises:
         UserError: an option is wrong, or the run is none.
     """
-    if options.num < 1 or not options.temperature > 0 or options.threads < 1:
-        raise UserError("--num, --temperature and --threads must be positive")
+    if options.num < 1 or not 0 < options.temperature < math.inf or options.threads < 1:
+        raise UserError("--num, --temperature and --threads must be positive, and not infinite")
     set_up(options.threads)
     folder = RunFolder.existing(options.run.resolve())
     codec = folder.codec()

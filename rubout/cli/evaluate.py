@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,8 +136,10 @@ def _sweep(
 
 
 def _check(options: EvaluateOptions) -> None:
-    if not options.temperature > 0 or options.num_samples < 1 or options.threads < 1:
-        raise UserError("--temperature, --num-samples and --threads must be positive")
+    if not 0 < options.temperature < math.inf or min(options.num_samples, options.threads) < 1:
+        raise UserError(
+            "--temperature, --num-samples and --threads must be positive, and not infinite"
+        )
     if any(not multiplier > 0 for multiplier in options.multipliers or ()):
         raise UserError("--multipliers must be positive")
     if options.multipliers is not None and not options.sweep:

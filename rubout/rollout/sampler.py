@@ -153,10 +153,10 @@ class Sampler:
             for, and with what the reward reports.
 
         Raises:
-            ValueError: the temperature is not positive, or completions have no reward.
+            ValueError: the temperature is not positive and finite, or completions have no reward.
         """
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, not {temperature}")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be positive and finite, not {temperature}")
         if request.completions and (self._reward is None or not request.paid):
             raise ValueError("completions need a reward")
         training = self.policy.training

@@ -130,7 +130,7 @@ def test_shares_are_the_policys() -> None:
         torch.testing.assert_close(shares, expected / expected.sum(), rtol=0, atol=0.015)
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_temperature_is_positive(temperature: float) -> None:
     with pytest.raises(ValueError, match="temperature must be positive"):
         Sampler(lstm()).sample(Request(0, 0, 1), temperature)
