@@ -129,6 +129,7 @@ def same(one: Path, other: Path) -> bool:
     """Whether two runs ended alike, bit for bit, and went the same way."""
 
     def all_of(run: Path) -> tuple[object, ...]:
+        """Weights, state and metrics of a run, but for its clocks."""
         newest = checkpoint.last(run / "checkpoints")
         checkpoint.verify(newest)
         manifest = json.loads((newest / "manifest.json").read_text())

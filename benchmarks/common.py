@@ -57,6 +57,7 @@ def train_all(commands: Mapping[Path, list[str]], jobs: int) -> None:
     """
 
     def train(run: Path) -> None:
+        """One of them; its output goes to a log beside it."""
         if (run / "evaluation.json").exists():
             return
         began = time.perf_counter()

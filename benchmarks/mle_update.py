@@ -138,6 +138,7 @@ def floor(way: Way, scale: Scale) -> Callable[[Tensor], float]:
     large = torch.randn(1024, 1024), torch.randn(1024, blocks_of_all * operations // 1024**2)
 
     def update(tokens_BL: Tensor) -> float:
+        """As much as a batch of tokens [B, L] takes; there is no loss."""
         blocks = math.ceil(tokens_BL.numel() / ROWS)
         if torchs:  # as many operations in one large product
             torch.mm(large[0], large[1][:, : blocks * operations // 1024**2])
@@ -162,6 +163,7 @@ def updater(way: Way, scale: Scale) -> Callable[[Tensor], float]:
     learner = MLE(policy, MLEConfig(), context)
 
     def update(tokens_BL: Tensor) -> float:
+        """One step on a batch of tokens [B, L], and its loss."""
         lengths_B = torch.full((len(tokens_BL),), LENGTH)
         data = written(space, Sequences(tokens_BL, lengths_B))
         return learner.update(data, None)["loss"]

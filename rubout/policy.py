@@ -61,6 +61,9 @@ class Generation(ABC):
             rows_M: int64 [M], which rows.
             size: how many at a time, the last ones fewer.
             factor: the number.
+
+        Returns:
+            float32 [size or fewer, A] each: the caller's own.
         """
         return (self.logits(part).mul_(factor) for part in torch.split(rows_M, size))
 

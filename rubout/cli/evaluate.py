@@ -140,7 +140,8 @@ def _check(options: EvaluateOptions) -> None:
         raise UserError(
             "--temperature, --num-samples and --threads must be positive, and not infinite"
         )
-    if any(not multiplier > 0 for multiplier in options.multipliers or ()):
-        raise UserError("--multipliers must be positive")
+    # Each is one over a temperature.
+    if any(not 0 < each < math.inf or 1 / each == math.inf for each in options.multipliers or ()):
+        raise UserError("--multipliers must be positive, and not infinite")
     if options.multipliers is not None and not options.sweep:
         raise UserError("--multipliers are those of a sweep: add --sweep")

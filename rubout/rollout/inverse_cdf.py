@@ -4,6 +4,8 @@ Only sums of blocks of actions are accumulated over the row; within a block, and
 alone, the actions are. So a row is read once, and no [B, A] is written. It is done in two steps:
 `locate` finds each row's block while its weights are in the cache, `pick` the action in it, for all
 rows together, when their weights are long dropped.
+
+Source: the inversion method (Devroye 1986, Non-Uniform Random Variate Generation, III.2).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ class Located(NamedTuple):
     """What is left to know of some rows.
 
     Attributes:
-        totals_B1: the sum of each row's weights.
+        totals_B1: the sum of each row's weights, of their dtype as the rests and those held.
         starts_B1: int64, the first action of the block.
         rests_B1: by how much the number exceeds what stands before the block.
         held_BK: the weights of the block.
@@ -49,6 +51,9 @@ def locate(weights_BA: Tensor, uniforms_B: Tensor) -> Located:
         weights_BA: float [B, A], not negative. Each row's sum should lie within `SUMS`: of others
             nothing is right but this sum.
         uniforms_B: float32 [B] in [0, 1).
+
+    Returns:
+        what `pick` needs, the weights themselves not.
     """
     num_rows, num_actions = weights_BA.shape
     blocks = num_actions // _BLOCK

@@ -84,8 +84,9 @@ class Request:
         """
         parts, start = [], 0
         while start < self.count:
-            batches = math.ceil((self.count - start * last) / batch)
-            size = batch * min(_BATCHES_A_SHARE, max(1, batches // (2 * actors)))
+            shared = self.count - start if last else self.count
+            batches = math.ceil(shared / batch) // (2 * actors)
+            size = batch * min(_BATCHES_A_SHARE, max(1, batches))
             parts.append(self._part(start, size))
             start += size
         return parts

@@ -22,6 +22,7 @@ def gather(group: Group, part: Trajectories, width: int) -> Trajectories:
         return part
 
     def whole(value: Tensor, columns: int | None = None) -> Tensor:
+        """The rows of all learners, in order of rank, made so many columns wide."""
         if columns is not None:
             value = functional.pad(value, (0, columns - value.shape[1]))
         rows = value.shape[0]

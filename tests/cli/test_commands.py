@@ -403,6 +403,9 @@ def test_a_sweep(rubout, run):
     [
         (["--multipliers", "1"], "add --sweep"),
         (["--sweep", "--multipliers", "0"], "must be positive"),
+        (["--sweep", "--multipliers", "inf"], "must be positive"),
+        (["--sweep", "--multipliers", "1e-310"], "must be positive"),
+        (["--temperature", "inf"], "must be positive"),
         (["--quality", "--num-samples", "10"], "more than 64 sequences"),
     ],
 )
