@@ -67,7 +67,7 @@ class Softmaxes:
 
     Their quotients are the softmaxes; no pass over [M, A] divides. Logits are made in base two
     (`rubout.exponentials`). Where they may be large, the largest of each state is taken off first,
-    which costs a third as much again. To know it waits for the device once.
+    which costs half as much again. To know it waits for the device once.
 
     Attributes:
         sums_M1: float32, of the exponentials, as far as the states were seen.
