@@ -42,12 +42,6 @@ def exponentials_of(elements: int, *, base_two: bool = True) -> Callable[[], Ten
 
 
 @cache
-def product_s(inputs: int, outputs: int) -> float:
-    """Seconds a row of `product_of`, the matrix constant."""
-    return best(product_of(inputs, outputs, constant=True), 30) / ROWS
-
-
-@cache
 def exponentials_s(elements: int) -> float:
     """Seconds a row of `exponentials_of`."""
     return best(exponentials_of(elements), 30) / ROWS

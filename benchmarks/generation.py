@@ -2,12 +2,13 @@
 
     python -m benchmarks.generation --scale smoke|cpu [--json FILE]
 
-One thread. The baseline is the loop of the published generators, in a process of its own: at each
-step the network, softmax, torch.multinomial, batch 64; an LSTM by nn.LSTMCell, a transformer on the
-whole prefix, as the small public ones do it (it has no backspace). Ours is `Sampler.sample`, at
-several batch sizes. The floor of a token is the network's products and one exponential for each
-logit, both as fast as they are here on rows that stay in the cache; for an LSTM the product of
-the logits alone. With a backspace an action is a token or a deletion, every tenth being one.
+One thread. The baseline is the loop of the published generators: at each step the network, softmax,
+torch.multinomial, batch 64; an LSTM by nn.LSTMCell, a transformer on the whole prefix, as the small
+public ones do it (it has no backspace). Ours is `Sampler.sample`, at several batch sizes. The floor
+of a token is the network's products and one exponential for each logit, both as fast as they are
+here on rows that stay in the cache; for an LSTM the product of the logits alone. With a backspace
+an action is a token or a deletion, every tenth being one. Each has a process of its own, and they
+take turns (`benchmarks.turns`): rates are the median turn's, ratios the median of the turns'.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common import best, machine, print_table
-from benchmarks.floors import exponentials_s, matrix_rate, product_s
+from benchmarks.common import machine, print_table
+from benchmarks.floors import ROWS, exponentials_of, matrix_rate, product_of
+from benchmarks.turns import Turns, take_turns
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
 from rubout.policies.network import NetworkPolicy
 from rubout.policies.transformer import TransformerConfig, TransformerPolicy
@@ -35,6 +38,7 @@ from rubout.tape import replay, written
 from rubout.types import ActionSpace, Sequences
 
 NAIVE_BATCH = 64
+TURN_S = 0.25  # at least
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class World:
         tokens: V.
         length: L.
         batches: sequences typed at a time.
+        turns: of each program.
         backspace: whether it deletes.
     """
 
@@ -53,6 +58,7 @@ class World:
     tokens: int
     length: int
     batches: tuple[int, ...]
+    turns: int
     backspace: bool = False
 
     def policy(self) -> NetworkPolicy:
@@ -73,21 +79,23 @@ def worlds(scale: str) -> dict[str, World]:
     if scale == "smoke":
         small = TransformerConfig(layers=1, width=16, heads=2)
         return {
-            "LSTM": World(LSTMConfig(embedding=8, hidden=8), 50, 6, (4,)),
-            "transformer": World(small, 50, 6, (4,)),
-            "transformer, backspace": World(small, 50, 6, (4,), backspace=True),
+            "LSTM": World(LSTMConfig(embedding=8, hidden=8), 50, 6, (4,), 1),
+            "transformer": World(small, 50, 6, (4,), 1),
+            "transformer, backspace": World(small, 50, 6, (4,), 1, backspace=True),
         }
     one = TransformerConfig(layers=4, width=128, heads=4)
     ten = TransformerConfig(layers=5, width=384, heads=6)
     return {
         "oracle, LSTM 32": World(
-            LSTMConfig(embedding=32, hidden=32), 5000, 20, (64, 256, 1024, 4096)
+            LSTMConfig(embedding=32, hidden=32), 5000, 20, (64, 256, 1024, 4096), 15
         ),
-        "oracle, LSTM 512": World(LSTMConfig(embedding=512, hidden=512), 5000, 20, (64, 256, 1024)),
-        "transformer 1M": World(one, 1000, 64, (64, 256)),
-        "transformer 1M, backspace": World(one, 1000, 64, (64, 256), backspace=True),
-        "transformer 10M": World(ten, 1000, 64, (64, 256)),
-        "transformer 10M, backspace": World(ten, 1000, 64, (64, 256), backspace=True),
+        "oracle, LSTM 512": World(
+            LSTMConfig(embedding=512, hidden=512), 5000, 20, (64, 256, 1024), 5
+        ),
+        "transformer 1M": World(one, 1000, 64, (64, 256), 3),
+        "transformer 1M, backspace": World(one, 1000, 64, (64, 256), 3, backspace=True),
+        "transformer 10M": World(ten, 1000, 64, (64, 256), 3),
+        "transformer 10M, backspace": World(ten, 1000, 64, (64, 256), 3, backspace=True),
     }
 
 
@@ -138,52 +146,81 @@ class NaiveTransformer(nn.Module):
         return tokens_BL
 
 
-def naive_rate(world: World, repeats: int) -> float:
-    """Tokens a second of the loop as it is written elsewhere."""
-    torch.set_num_threads(1)
+def naive(world: World) -> Callable[[], int]:
+    """The loop as it is written elsewhere."""
     policy = world.policy()
     if isinstance(policy, LSTMPolicy):
         loop: nn.Module = NaiveLSTM(policy)
     else:
         assert isinstance(policy, TransformerPolicy)
         loop = NaiveTransformer(policy)
-    with torch.no_grad():
-        loop(2)
-        return NAIVE_BATCH * world.length / best(lambda: loop(NAIVE_BATCH), repeats)
+
+    @torch.no_grad()
+    def work() -> int:
+        return loop(NAIVE_BATCH).numel()
+
+    return work
 
 
-def apart(scale: str, name: str) -> float:
-    """`naive_rate` in a process of its own, which torch alone has set up."""
-    words = [sys.executable, "-m", "benchmarks.generation", "--scale", scale, "--naive", name]
-    return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-
-
-def our_rate(world: World, batch: int, repeats: int) -> float:
-    """Actions a second of the sampler."""
+def ours(world: World, batch: int) -> Callable[[], int]:
+    """The sampler."""
     sampler = Sampler(world.policy())
-    typed = int(sampler.sample(Request(0, 0, batch)).num_actions_B.sum())
-    return typed / best(lambda: sampler.sample(Request(0, 0, batch)), repeats)
+    return lambda: int(sampler.sample(Request(0, 0, batch)).num_actions_B.sum())
 
 
-def floor_s(world: World) -> float:
-    """Seconds of one action at the machine's own speed."""
+def floor(world: World) -> Callable[[], int]:
+    """What nothing can leave out, of ten blocks of actions."""
     policy = world.policy()
     size, width = policy.space.size, policy.head.weight.shape[1]
-    logits = product_s(width, size) + exponentials_s(size)
-    if isinstance(world.config, LSTMConfig):
-        return logits
-    matrices = [value.shape for name, value in policy.stack.named_parameters() if value.ndim == 2]
-    network = sum(product_s(inputs, outputs) for outputs, inputs in matrices)
-    share = 0.9 if world.backspace else 1.0  # a deletion takes no pass of the network
-    return logits + share * network
+    logits = [product_of(width, size, constant=True), exponentials_of(size)]
+    network: list[Callable[[], Tensor]] = []
+    if isinstance(policy, TransformerPolicy):
+        matrices = [value.shape for value in policy.stack.parameters() if value.ndim == 2]
+        network = [product_of(inputs, outputs, constant=True) for outputs, inputs in matrices]
+    blocks = 10
+    passes = 9 if world.backspace else 10  # a deletion takes no pass of the network
+
+    def work() -> int:
+        for block in range(blocks):
+            for each in [*logits, *network] if block < passes else logits:
+                each()
+        return blocks * ROWS
+
+    return work
+
+
+def serve(world: World, way: str) -> None:
+    """In each turn actions a second of one way: naive, floor, or ours with so many sequences."""
+    torch.set_num_threads(1)
+    if way != "naive":
+        set_up(1)
+    makers = {"naive": naive, "floor": floor}
+    work = makers[way](world) if way in makers else ours(world, int(way))
+    work()
+
+    def turn() -> float:
+        """For as long as it takes to be measured."""
+        began, typed = time.perf_counter(), 0
+        while (seconds := time.perf_counter() - began) < TURN_S:
+            typed += work()
+        return typed / seconds
+
+    take_turns(turn(), turn)
 
 
 def measure(scale: str, name: str, world: World) -> dict[str, Any]:
-    """All figures of one world."""
-    repeats = 1 if scale == "smoke" else 3
-    rates = {batch: our_rate(world, batch, repeats) for batch in world.batches}
-    plain = name.removesuffix(", backspace")
-    return {"naive": apart(scale, plain), "ours": rates, "floor": 1 / floor_s(world)}
+    """All figures of one world: actions a second, and ours over the others'."""
+    words = [sys.executable, "-m", "benchmarks.generation", "--scale", scale, "--world", name]
+    batches = {str(batch): batch for batch in world.batches}
+    ways = ["naive", "floor", *batches]
+    turns = Turns.of({way: [*words, "--way", way] for way in ways}, world.turns)
+    return {
+        "naive": turns.median("naive"),
+        "floor": turns.median("floor"),
+        "ours": {batch: turns.median(way) for way, batch in batches.items()},
+        "over naive": {batch: turns.ratio(way, over="naive") for way, batch in batches.items()},
+        "of the floor": {batch: turns.ratio(way, over="floor") for way, batch in batches.items()},
+    }
 
 
 def main() -> None:
@@ -191,11 +228,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", choices=("smoke", "cpu"), default="cpu")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
-    parser.add_argument("--naive", default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--world", default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--way", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
     found = worlds(options.scale)
-    if options.naive:
-        print(naive_rate(found[options.naive], 1 if options.scale == "smoke" else 2))
+    if options.world:
+        serve(found[options.world], options.way)
         return
     set_up(1)
     results = {name: measure(options.scale, name, world) for name, world in found.items()}
@@ -205,8 +243,8 @@ def main() -> None:
             str(batch),
             f"{rate:,.0f}",
             f"{figures['naive']:,.0f}",
-            f"{rate / figures['naive']:.1f}",
-            f"{rate / figures['floor']:.0%}",
+            f"{figures['over naive'][batch]:.1f}",
+            f"{figures['of the floor'][batch]:.0%}",
         ]
         for name, figures in results.items()
         for batch, rate in figures["ours"].items()

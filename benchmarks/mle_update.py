@@ -29,11 +29,8 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from subprocess import PIPE, Popen
 from typing import Literal, get_args
 
 import torch
@@ -42,6 +39,7 @@ from torch.nn import functional
 
 from benchmarks.common import machine, print_table, reset_peak, resident_mb
 from benchmarks.floors import ROWS, exponentials_of, product_of
+from benchmarks.turns import Turns, take_turns
 from learners.mle import MLE, MLEConfig
 from rubout.cli.quick import keeping_all
 from rubout.learner import Alone, Context
@@ -171,8 +169,8 @@ def updater(way: Way, scale: Scale) -> Callable[[Tensor], float]:
     return update
 
 
-def take_turns(way: Way, scale: Scale) -> None:
-    """First print the megabytes of a wide update, then for each line read the seconds of a turn."""
+def serve(way: Way, scale: Scale) -> None:
+    """Megabytes of a wide update, then in each turn the seconds of an update."""
     torch.set_num_threads(1)
     if way not in ("older", "cross_entropy"):
         set_up(1)
@@ -185,44 +183,27 @@ def take_turns(way: Way, scale: Scale) -> None:
     before = resident_mb("VmRSS")
     reset_peak()
     update(wide_BL)
-    print(resident_mb("VmHWM") - before, flush=True)
-    for _ in sys.stdin:
+
+    def turn() -> float:
+        """Seconds an update."""
         began = time.perf_counter()
         for batch_BL in batches:
             update(batch_BL)
-        print((time.perf_counter() - began) / len(batches), flush=True)
+        return (time.perf_counter() - began) / len(batches)
+
+    take_turns(resident_mb("VmHWM") - before, turn)
 
 
 def measure(name: str) -> dict[Way, dict[str, float]]:
     """Of each: seconds of an epoch, their ratio to ours, and megabytes."""
     scale = SCALES[name]
     words = [sys.executable, "-m", "benchmarks.mle_update", "--scale", name, "--one"]
-    with ExitStack() as stack:
-        processes = {
-            way: stack.enter_context(Popen([*words, way], stdin=PIPE, stdout=PIPE, text=True))
-            for way in WAYS
-        }
-
-        def ask(way: Way) -> float:
-            pipes = processes[way]
-            assert pipes.stdin is not None
-            pipes.stdin.write("\n")
-            pipes.stdin.flush()
-            return answer(way)
-
-        def answer(way: Way) -> float:
-            pipes = processes[way]
-            assert pipes.stdout is not None
-            return float(pipes.stdout.readline())
-
-        mb = {way: answer(way) for way in WAYS}
-        turns = [{way: ask(way) for way in WAYS} for _ in range(scale.turns + 1)][1:]
-    updates = scale.sequences / scale.batch
+    turns = Turns.of({way: [*words, way] for way in WAYS}, scale.turns)
     return {
         way: {
-            "seconds": updates * median(turn[way] for turn in turns),
-            "over ours": median(turn[way] / turn["ours"] for turn in turns),
-            "mb": mb[way],
+            "seconds": scale.sequences / scale.batch * turns.median(way),
+            "over ours": turns.ratio(way, over="ours"),
+            "mb": turns.ready[way],
         }
         for way in WAYS
     }
@@ -237,7 +218,7 @@ def main() -> None:
     options = parser.parse_args()
     scale = SCALES[options.scale]
     if options.one:
-        take_turns(options.one, scale)
+        serve(options.one, scale)
         return
     results = measure(options.scale)
     rows = []

@@ -56,8 +56,9 @@ class Head(NamedTuple):
 
     def chunks(self) -> Iterator[slice]:
         """The states, some at a time: the same number in every chunk, but for the last."""
-        total, elements = len(self.hidden_MD), _CHUNK_ELEMENTS.get(self.hidden_MD.device.type)
-        size = rows_at_once(total, self.space.size, elements=elements or 2**24, least=_LEAST_ROWS)
+        total = len(self.hidden_MD)
+        elements = _CHUNK_ELEMENTS.get(self.hidden_MD.device.type, 2**24)
+        size = rows_at_once(total, self.space.size, elements=elements, least=_LEAST_ROWS)
         for first in range(0, total, size):
             yield slice(first, min(first + size, total))
 
@@ -98,10 +99,13 @@ class Softmaxes:
         return logits_RA
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
-        """All of them, of some states at a time."""
+        """All of them, of some states at a time.
+
+        Who lets go of each before the next is asked for has them all in one place of the cache.
+        """
         for rows in self._head.chunks():
-            logits_RA = self.mask_illegal_(rows, self.unmasked(rows))
-            yield rows, self.exponentials_(rows, logits_RA)
+            # Not held by a name here, for the same reason.
+            yield rows, self.exponentials_(rows, self.mask_illegal_(rows, self.unmasked(rows)))
 
     def logsumexp(self) -> Tensor:
         """Of all logits, float32 [M], once every state was seen."""

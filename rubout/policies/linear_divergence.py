@@ -74,6 +74,7 @@ class _LinearDivergence(Function):
             if found is not None:
                 apart_RA.addcmul_(own_RA, mean_R1, value=-1)
                 found.add(rows, apart_RA, weights_M[rows].unsqueeze(1) / (LOG2_E * sums_R1))
+            del own_RA, other_RA, apart_RA  # the next take their places
         logsumexp_M = chosen.logsumexp()
         kl_M.sub_(logsumexp_M).add_(constant.logsumexp())
         torch.sub(chosen.logits(), logsumexp_M, out=log_probs_M)

@@ -77,6 +77,7 @@ class _LinearScores(Function):
         for chunk in chosen:
             if keeps:
                 ctx.kept.append(chunk)
+            del chunk  # the next takes its place
         ctx.save_for_backward(*head[:3], actions_M, chosen.sums_M1)
         ctx.rules = head[3:]
         return chosen.logits(), chosen.logsumexp()
@@ -91,6 +92,7 @@ class _LinearScores(Function):
         found = Gradients(head.hidden_MD, head.weight_AD)
         for rows, exponentials_RA in ctx.kept or Softmaxes(head):
             found.add(rows, exponentials_RA, factors_M1[rows])
+            del exponentials_RA  # the next take its place
         return *found.with_chosen(actions_M, chosen_grad_M), None, None, None
 
 
@@ -107,6 +109,7 @@ class _LinearLikelihood(Function):
             if found is not None:
                 factors_R1 = factors_M1[rows] / chosen.sums_M1[rows]
                 found.add(rows, chosen.less_sum_(rows, exponentials_RA), factors_R1)
+            del exponentials_RA  # the next take its place
         torch.sub(chosen.logits(), chosen.logsumexp(), out=log_probs_M)
         if found is not None:
             ctx.save_for_backward(*found.dense())

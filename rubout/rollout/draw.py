@@ -139,6 +139,7 @@ class _Way:
             part = slice(end, end := end + len(logits_RA))
             weights_RA = self._weights_(logits_RA, legality_M[part])
             located.append(locate(weights_RA, uniforms_M[part]))
+            del logits_RA, weights_RA  # the next take their place in the cache
         together = Located.cat(located)
         return *pick(together, self.space.size), together.totals_B1.squeeze(1)
 
