@@ -137,12 +137,13 @@ def _median_seconds(work: Callable[[], Tensor]) -> float:
 def floors(ours: Ours, batch: int, completions: int, speeds: Speeds) -> dict[str, float]:
     """Seconds of what no implementation can leave out.
 
-    Typing: the products and an exponential of every logit. Judging: the highway layer's products in
-    the precision in use; convolutions can be looked up. Learning: the products.
+    Typing: the products and an exponential of every logit; all completions of a prefix share the
+    first. Judging: the highway layer's products in the precision in use; convolutions can be looked
+    up. Learning: the products.
     """
     space, network = ours.learner.policy.space, ours.network
     length, full = space.max_length, speeds.operations["float32"]
-    steps = batch * (length + completions * length * (length - 1) // 2)
+    steps = batch * (2 * length - 1 + completions * (length - 1) * (length - 2) // 2)
     judged = batch * (1 + completions * (length - 1))
     step = 2 * HIDDEN * space.size + 16 * HIDDEN**2
     highway = 4 * network.num_features**2

@@ -21,7 +21,7 @@ from rubout.keys import TapeState, is_over, press
 from rubout.policy import Generation
 from rubout.reward import per_action
 from rubout.rollout.draw import draw, seed_of, uniforms
-from rubout.types import ActionSpace, Trajectories
+from rubout.types import ActionSpace, Legality, Trajectories
 
 # Elements that the logits [M, A] of all rows that are typed on together would have.
 _WIDEST = {"cpu": 2**24, "cuda": 2**27}
@@ -29,13 +29,23 @@ _WIDEST = {"cpu": 2**24, "cuda": 2**27}
 
 @dataclass(frozen=True)
 class _Branch:
-    """Copies of some rows at one moment: N for each row, side by side."""
+    """Copies of some rows at one moment: N for each row, side by side.
+
+    Attributes:
+        generation: where the copies stand.
+        tape: what stands before them.
+        actions_MT: int64, what was typed.
+        rows_M: int64, whose copies they are.
+        numbers_M: int64, their own numbers.
+        next_M: int64, what each types next.
+    """
 
     generation: Generation
     tape: TapeState
     actions_MT: Tensor
     rows_M: Tensor
     numbers_M: Tensor
+    next_M: Tensor
 
 
 class Completions:
@@ -90,8 +100,11 @@ class Completions:
             return
         rows_M = rows.repeat_interleave(self._copies)
         copy_M = torch.arange(self._copies, device=rows.device).repeat(len(rows))
-        span = self._space.action_limit + 1
-        prefix_M = (rows_M + self._first) * span + tape.num_actions_B[rows_M]
+        span, steps_M = self._space.action_limit + 1, tape.num_actions_B[rows_M]
+        numbers_M = ((rows_M + self._first) * span + steps_M) * self._copies + copy_M
+        uniforms_PN = uniforms(self._seed, numbers_M, steps_M).view(-1, self._copies)
+        # All copies of a row stand before the same logits, which are made once.
+        next_PN = self._draw(generation, rows, tape.legality(self._space)[rows], uniforms_PN)
         log_BT = torch.zeros(len(going_B), span, dtype=torch.int64, device=rows.device)
         log_BT[:, : typed.actions_BT.shape[1]] = typed.actions_BT
         self._prompted = typed.prompts is not None
@@ -101,7 +114,8 @@ class Completions:
                 tape=tape[rows_M],
                 actions_MT=log_BT[rows_M],
                 rows_M=rows_M,
-                numbers_M=prefix_M * self._copies + copy_M,
+                numbers_M=numbers_M,
+                next_M=next_PN.flatten(),
             )
         )
         width = sum(len(branch.rows_M) for branch in self._branches) * self._space.size
@@ -149,7 +163,8 @@ class Completions:
         rows_M = torch.cat([branch.rows_M for branch in branches])
         numbers_M = torch.cat([branch.numbers_M for branch in branches])
         actions_MT = torch.cat([branch.actions_MT for branch in branches])
-        logs = self._type(generation, begun, actions_MT, numbers_M)
+        next_M = torch.cat([branch.next_M for branch in branches])
+        logs = self._type(generation, begun, actions_MT, numbers_M, next_M)
         last_M = begun.num_actions_B - 1  # the action that is judged
         returns_PN = self._returns(logs, last_M).double().view(-1, self._copies)
         variance_P = torch.zeros_like(returns_PN[:, 0])
@@ -159,26 +174,21 @@ class Completions:
         self._found.append((rows_P, places_P, returns_PN.mean(1).float(), variance_P.float()))
 
     def _type(
-        self, generation: Generation, tape: TapeState, actions_MT: Tensor, numbers_M: Tensor
+        self,
+        generation: Generation,
+        tape: TapeState,
+        actions_MT: Tensor,
+        numbers_M: Tensor,
+        next_M: Tensor,
     ) -> Trajectories:
         """Finished logs of every copy; rows that are over leave the batch."""
         space, prompts = self._space, tape.prompts() if self._prompted else None
         counts_M = tape.num_actions_B.clone()
         terminated_M = torch.zeros_like(counts_M, dtype=torch.bool)
         place = torch.arange(len(counts_M), device=counts_M.device)  # of the rows still typed
+        typed_M, legality_M = next_M, tape.legality(space)
         while True:
-            steps_M = tape.num_actions_B
-            legality_M = tape.legality(space)
-            typed_M, _ = draw(
-                space,
-                generation,
-                None,
-                legality_M,
-                uniforms(self._seed, numbers_M[place], steps_M),
-                self._temperature,
-                self._suppress,
-            )
-            actions_MT[place, steps_M] = typed_M
+            actions_MT[place, tape.num_actions_B] = typed_M
             tape, keys = press(space, tape, typed_M, legality_B=legality_M)
             ended_M, cut_M = is_over(space, tape, keys)
             terminated_M[place] = ended_M
@@ -190,11 +200,32 @@ class Completions:
                 place, tape, keys = place[going], tape[going], keys[going]
                 generation, typed_M = generation.take(going), typed_M[going]
             generation.step(typed_M, keys)
+            legality_M = tape.legality(space)
+            uniforms_M = uniforms(self._seed, numbers_M[place], tape.num_actions_B)
+            typed_M = self._draw(generation, None, legality_M, uniforms_M)
         log_probs_MT = torch.zeros(actions_MT.shape, device=actions_MT.device)
         versions_M = torch.zeros_like(counts_M)
         return Trajectories(
             actions_MT, log_probs_MT, counts_M, terminated_M, versions_M, prompts
         ).trimmed()
+
+    def _draw(
+        self,
+        generation: Generation,
+        rows_M: Tensor | None,
+        legality_M: Legality,
+        numbers: Tensor,
+    ) -> Tensor:
+        """What is typed next, of the shape of the uniform numbers; see `draw`."""
+        return draw(
+            self._space,
+            generation,
+            rows_M,
+            legality_M,
+            numbers,
+            self._temperature,
+            self._suppress,
+        )[0]
 
     def _returns(self, logs: Trajectories, last_M: Tensor) -> Tensor:
         """What each log earned from one of its actions on."""

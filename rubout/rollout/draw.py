@@ -68,44 +68,48 @@ def draw(
     generation: Generation,
     rows_M: Tensor | None,
     legality_M: Legality,
-    uniforms_M: Tensor,
+    uniforms: Tensor,
     temperature: float = 1.0,
     suppress: list[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The next action of some rows.
+    """The next action of some rows, drawn once or several times.
 
     Args:
         space: what the actions mean.
         generation: gives the logits.
         rows_M: int64 [M], which of its rows; None: all.
         legality_M: what each of them allows.
-        uniforms_M: float32 [M] in [0, 1).
+        uniforms: float32 [M] in [0, 1); or [M, N], N draws of each row.
         temperature: divides the logits.
         suppress: actions never drawn.
 
     Returns:
-        the actions, int64 [M], and their log-probabilities, float32 [M].
+        the actions, int64, and their log-probabilities, float32, of the shape of `uniforms`.
 
     Raises:
         UserError: a probability is not finite.
     """
     if rows_M is None:
-        rows_M = torch.arange(len(uniforms_M), device=uniforms_M.device)
+        rows_M = torch.arange(len(uniforms), device=uniforms.device)
+    uniforms_MN = uniforms if uniforms.ndim == 2 else uniforms.unsqueeze(1)
     way = _Way(space, generation, temperature, suppress or [])
-    found_M = way.draw(rows_M, legality_M, uniforms_M)
-    actions_M, weights_M, totals_M = found_M
+    found_D = way.draw(rows_M, legality_M, uniforms_MN)
+    actions_D, weights_D, totals_D = found_D
     # Rows with other sums are drawn again, each for itself: whatever the others of its batch are.
-    odd = (totals_M.clamp(*SUMS) != totals_M).nonzero().squeeze(1)
+    odd = (totals_D.clamp(*SUMS) != totals_D).nonzero().squeeze(1)
     if len(odd):
-        again = replace(way, fast=False).draw(rows_M[odd], legality_M[odd], uniforms_M[odd])
+        of = odd // uniforms_MN.shape[1]
+        slow, numbers_D1 = replace(way, fast=False), uniforms_MN.reshape(-1, 1)
+        again = slow.draw(rows_M[of], legality_M[of], numbers_D1[odd])
         if not bool(again[2].isfinite().all()):
             raise UserError(
                 "probabilities are not finite: the policy has diverged, or the temperature is too "
                 "low"
             )
-        for all_M, some in zip(found_M, again, strict=True):
-            all_M[odd] = some
-    return actions_M, (weights_M / totals_M).log().float()
+        for all_D, some in zip(found_D, again, strict=True):
+            all_D[odd] = some
+    log_probs_D = (weights_D / totals_D).log().float()
+    return actions_D.view_as(uniforms), log_probs_D.view_as(uniforms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +132,9 @@ class _Way:
     fast: bool = True
 
     def draw(
-        self, rows_M: Tensor, legality_M: Legality, uniforms_M: Tensor
+        self, rows_M: Tensor, legality_M: Legality, uniforms_MN: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The actions, int64 [M], their weights [M] and the sums of all weights of the rows [M]."""
+        """Of D = M N draws: actions, int64 [D], their weights [D] and their rows' sums [D]."""
         located, end = [], 0
         elements = _AT_ONCE.get(rows_M.device.type, 2**24)
         size = rows_at_once(len(rows_M), self.space.size, elements=elements, least=_LEAST_ROWS)
@@ -138,10 +142,10 @@ class _Way:
         for logits_RA in self.generation.scaled_logits(rows_M, size, factor):
             part = slice(end, end := end + len(logits_RA))
             weights_RA = self._weights_(logits_RA, legality_M[part])
-            located.append(locate(weights_RA, uniforms_M[part]))
+            located.append(locate(weights_RA, uniforms_MN[part]))
             del logits_RA, weights_RA  # the next take their place in the cache
         together = Located.cat(located)
-        return *pick(together, self.space.size), together.totals_B1.squeeze(1)
+        return *pick(together, self.space.size), together.totals_D1.squeeze(1)
 
     def _weights_(self, logits_RA: Tensor, legality_R: Legality) -> Tensor:
         """In the place of the logits."""

@@ -13,6 +13,7 @@ from rubout.reward import Reward
 from rubout.rollout import completions as completions_module
 from rubout.rollout import draw as draw_module
 from rubout.rollout.draw import seed_of
+from rubout.rollout.inverse_cdf import Located, locate
 from rubout.rollout.rewards import WeightedSum
 from rubout.rollout.sampler import Request, Sampler
 from rubout.types import ActionSpace, Sequences, Trajectories
@@ -30,6 +31,7 @@ from tests.exact.completing import (
     tabular,
     typed_on,
 )
+from tests.exact.conftest import T
 
 
 def values_of(drawn: Trajectories) -> tuple[Tensor, Tensor]:
@@ -190,6 +192,21 @@ def test_each_is_as_typed_by_itself(
     monkeypatch.setattr(draw_module, "_AT_ONCE", {"cpu": 1})
     monkeypatch.setattr(draw_module, "_LEAST_ROWS", 1)
     same_values(sample([request]), whole)
+
+
+def test_what_copies_share_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All copies of a prefix stand before the same logits."""
+    rows: list[int] = []
+
+    def counted(weights_BA: Tensor, uniforms_BN: Tensor) -> Located:
+        rows.append(len(weights_BA))
+        return locate(weights_BA, uniforms_BN)
+
+    monkeypatch.setattr(draw_module, "locate", counted)
+    sampler = Sampler(tabular(FULL), Worth(FULL))
+    sampler.sample(Request(2, 0, ROWS, completions=COPIES))
+    after = [1 + COPIES * (T - length - 1) for length in range(1, T)]
+    assert sum(rows) == ROWS * (T + sum(after))
 
 
 def same_values(one: Trajectories, other: Trajectories) -> None:

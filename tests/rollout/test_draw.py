@@ -185,6 +185,24 @@ def test_rows_that_are_asked_for() -> None:
     assert some[1].equal(whole[1][rows])
 
 
+def test_several_draws_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is what a copy of the row would draw, to the same bits."""
+    monkeypatch.setattr(module, "_AT_ONCE", {"cpu": 7 * SPACE.size})
+    monkeypatch.setattr(module, "_LEAST_ROWS", 1)
+    count, copies = 30, 4
+    logits = torch.randn(count, SPACE.size, generator=torch.Generator().manual_seed(0))
+    logits[4] += 500  # not to be had as an exponential
+    logits[5] -= 500
+    numbers = uniforms(3, torch.arange(count * copies), 0).view(count, copies)
+    found = draw(SPACE, Given(logits), None, states(count), numbers)
+    rows = torch.arange(count).repeat_interleave(copies)
+    expected = draw(SPACE, Given(logits[rows]), None, states(count)[rows], numbers.flatten())
+    assert found[0].shape == found[1].shape == (count, copies)
+    assert found[0].flatten().equal(expected[0])
+    assert found[1].flatten().equal(expected[1])
+    assert bool((found[0] != found[0][:, :1]).any()), "the draws of a row differ"
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("place", [0, 70, 129])
 def test_what_is_not_finite_is_refused(value: float, place: int) -> None:

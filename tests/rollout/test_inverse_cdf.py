@@ -16,10 +16,10 @@ def inverse_cdf(weights_BA: Tensor, uniforms_B: Tensor) -> Tensor:
     """Both steps, the rows located in two parts; the weights that are told are those drawn by."""
     half = len(weights_BA) // 2
     parts = [slice(half), slice(half, None)] if half else [slice(None)]
-    found = Located.cat([locate(weights_BA[part], uniforms_B[part]) for part in parts])
+    found = Located.cat([locate(weights_BA[part], uniforms_B[part].unsqueeze(1)) for part in parts])
     actions_B, weights_B = pick(found, weights_BA.shape[1])
     assert weights_B.equal(weights_BA.gather(1, actions_B.unsqueeze(1)).squeeze(1))
-    torch.testing.assert_close(found.totals_B1, weights_BA.sum(1, keepdim=True), rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.totals_D1, weights_BA.sum(1, keepdim=True), rtol=1e-6, atol=0)
     return actions_B
 
 
@@ -122,7 +122,7 @@ def test_a_sum_that_is_no_number_is_told(value: float, num_actions: int) -> None
     """And does not disturb the other rows."""
     weights = torch.ones(3, num_actions)
     weights[1] = value
-    found = locate(weights, torch.full((3,), 0.99))
-    torch.testing.assert_close(found.totals_B1[1], torch.tensor([value]), equal_nan=True)
+    found = locate(weights, torch.full((3, 1), 0.99))
+    torch.testing.assert_close(found.totals_D1[1], torch.tensor([value]), equal_nan=True)
     place = int(0.99 * num_actions)
     assert pick(found, num_actions)[0][[0, 2]].tolist() == [place, place]
