@@ -82,12 +82,14 @@ def options_of(prefix: str, options: Mapping[str, object]) -> list[str]:
 
 
 def machine() -> dict[str, str | int]:
-    """What the figures were measured on."""
+    """What the figures were measured on; a virtual machine's processor may have no other name."""
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        processor = names[0].partition(":")[2].strip() if names else processor
+        lines = (line.partition(":") for line in info.read_text().split("\n\n")[0].splitlines())
+        found = {name.strip(): value.strip() for name, _, value in lines}
+        if {"model name", "cpu family", "model"} <= found.keys():
+            processor = "{model name} (family {cpu family}, model {model})".format(**found)
     return {
         "processor": processor,
         "cores": os.cpu_count() or 1,

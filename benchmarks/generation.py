@@ -196,7 +196,6 @@ def serve(world: World, way: str) -> None:
         set_up(1)
     makers = {"naive": naive, "floor": floor}
     work = makers[way](world) if way in makers else ours(world, int(way))
-    work()
 
     def turn() -> float:
         """For as long as it takes to be measured."""
