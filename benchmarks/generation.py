@@ -209,10 +209,11 @@ def serve(world: World, way: str) -> None:
 
 def measure(scale: str, name: str, world: World) -> dict[str, Any]:
     """All figures of one world: actions a second, and ours over the others'."""
-    words = [sys.executable, "-m", "benchmarks.generation", "--scale", scale, "--world", name]
+    words = [sys.executable, "-m", "benchmarks.generation", "--scale", scale]
     batches = {str(batch): batch for batch in world.batches}
-    ways = ["naive", "floor", *batches]
-    turns = Turns.of({way: [*words, "--way", way] for way in ways}, world.turns)
+    names = {"naive": name.removesuffix(", backspace")} | dict.fromkeys(["floor", *batches], name)
+    programs = {way: [*words, "--world", its, "--way", way] for way, its in names.items()}
+    turns = Turns.of(programs, world.turns)
     return {
         "naive": turns.median("naive"),
         "floor": turns.median("floor"),
