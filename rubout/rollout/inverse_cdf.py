@@ -61,8 +61,8 @@ def locate(weights_BA: Tensor, uniforms_BN: Tensor) -> Located:
     # A sum of nothing stands before the first block.
     cdf_BC = weights_BA.new_zeros(num_rows, 1 + blocks + (whole < num_actions))
     if whole:
-        blocks_BNK = torch.unflatten(weights_BA[:, :whole], 1, (blocks, _BLOCK))
-        torch.sum(blocks_BNK, 2, out=cdf_BC[:, 1 : 1 + blocks])
+        in_blocks = torch.unflatten(weights_BA[:, :whole], 1, (blocks, _BLOCK))
+        torch.sum(in_blocks, 2, out=cdf_BC[:, 1 : 1 + blocks])
     if whole < num_actions:
         torch.sum(weights_BA[:, whole:], 1, out=cdf_BC[:, -1])
     cdf_BC.cumsum_(1)
