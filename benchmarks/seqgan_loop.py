@@ -3,7 +3,7 @@
 For each completion and each prefix length a pass over the batch: nn.LSTMCell, softmax and
 multinomial, and the discriminator on what comes out. The discriminator has two forms, which say the
 same: nn.Conv2d over [B, 1, L, E] with kernels as wide as the embedding and a maximum by pooling, as
-those codebases have it, and nn.Conv1d over [B, E, L].
+those codebases have it, and nn.Conv1d over [B, E, L]. All products are torch's own.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ class Conv1dJudge:
     def __call__(self, tokens_BL: Tensor) -> Tensor:
         """Float32 [B]."""
         features_BF = self.convolved(self.network.embedding(tokens_BL))
-        gate_BF = torch.sigmoid(self.network.gate(features_BF))
-        changed_BF = torch.relu(self.network.transform(features_BF))
+        gate, transform = self.network.gate, self.network.transform
+        gate_BF = torch.sigmoid(functional.linear(features_BF, gate.weight, gate.bias))
+        changed_BF = torch.relu(functional.linear(features_BF, transform.weight, transform.bias))
         mixed_BF = gate_BF * changed_BF + (1 - gate_BF) * features_BF
         return torch.sigmoid(self.network.out(mixed_BF)).squeeze(1)
 

@@ -85,11 +85,12 @@ class LookUp:
 
     def _maxima(self, beginnings: Beginnings, width: int, table_RF: Tensor) -> Tensor:
         """Place by place, so that what is read again is still in the cache."""
-        rows_K = torch.arange(width) * self.embedding.num_embeddings
+        rows_K = torch.arange(width)
         largest_NF = None
         for place in range(width - 1, len(beginnings.tokens)):
             windows_NK = beginnings.tokens[place][:, place - width + 1 : place + 1]
-            sums_NF = functional.embedding_bag(windows_NK + rows_K, table_RF, mode="sum")
+            rows_NK = torch.add(rows_K, windows_NK, alpha=width)
+            sums_NF = functional.embedding_bag(rows_NK, table_RF, mode="sum")
             if largest_NF is not None:
                 if len(largest_NF) < len(sums_NF):
                     largest_NF = largest_NF.index_select(0, beginnings.parents[place])
@@ -99,13 +100,15 @@ class LookUp:
         return largest_NF.index_select(0, beginnings.last_B)
 
     def tables(self) -> list[Tensor]:
-        """One [K words, F] a convolution; the same until a weight changes."""
+        """One [words K, F] a convolution, word by word; the same until a weight changes."""
         weights = [self.embedding.weight, *(layer.weight for layer in self.convolutions)]
         # Compared by value: optimisers change weights without telling.
         if not self._made_of or not all(map(torch.equal, self._made_of, weights)):
             self._tables = [
-                torch.cat([product(self.embedding.weight, place_FE) for place_FE in places_KFE])
-                for places_KFE in (weight.permute(2, 0, 1).contiguous() for weight in weights[1:])
+                product(self.embedding.weight, weight_FEK.permute(2, 0, 1).flatten(0, 1)).view(
+                    -1, len(weight_FEK)
+                )
+                for weight_FEK in weights[1:]
             ]
             self._made_of = [weight.clone() for weight in weights]
         return self._tables
