@@ -1,9 +1,11 @@
-"""SeqGAN's generator update as the older codebases write it: the baseline of `seqgan_update`.
+"""SeqGAN's generator update in a loop: the baselines of `seqgan_update`.
 
 For each completion and each prefix length a pass over the batch: nn.LSTMCell, softmax and
-multinomial, and the discriminator on what comes out. The discriminator has two forms, which say the
-same: nn.Conv2d over [B, 1, L, E] with kernels as wide as the embedding and a maximum by pooling, as
-those codebases have it, and nn.Conv1d over [B, E, L]. All products are torch's own.
+multinomial, and the discriminator on what comes out. The older codebases (SeqGAN-PyTorch by Zhao,
+TextGAN-PyTorch) compute more in a pass than it needs, which is an option here. The discriminator
+has two forms, which say the same: nn.Conv2d over [B, 1, L, E] with kernels as wide as the embedding
+and a maximum by pooling, as those codebases have it, and nn.Conv1d over [B, E, L]. All products are
+torch's own.
 """
 
 from __future__ import annotations
@@ -67,10 +69,18 @@ class Conv2dJudge(Conv1dJudge):
 
 
 class Loop:
-    """The update, of an LSTM of one layer as wide as its embedding."""
+    """The update, of an LSTM of one layer as wide as its embedding.
 
-    def __init__(self, policy: LSTMPolicy, judge: Judge) -> None:
-        self.policy, self.judge = policy, judge
+    Args:
+        policy: the generator.
+        judge: the discriminator.
+        in_vain: whether to take the softmax behind every given token too, and after the last token
+            to step once more and draw what nobody reads, as the older codebases do. (What else they
+            do is left out: gradients are recorded, full sequences are judged again in every pass.)
+    """
+
+    def __init__(self, policy: LSTMPolicy, judge: Judge, *, in_vain: bool = False) -> None:
+        self.policy, self.judge, self.in_vain = policy, judge, in_vain
         self.hidden = policy.config.hidden
         self.cell = nn.LSTMCell(self.hidden, self.hidden)
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -103,15 +113,16 @@ class Loop:
         h = c = torch.zeros(batch, self.hidden)
         token_B = torch.full((batch,), space.start_id)
         tokens = []
-        for place in range(space.max_length):
+        for place in range(space.max_length + self.in_vain):
             h, c = self.cell(self.policy.embedding(token_B), (h, c))
+            if place >= kept or self.in_vain:
+                probs_BV = torch.softmax(self.policy.head(h), dim=1)
             if place < kept:
                 token_B = given_BP[:, place]
             else:
-                probs_BV = torch.softmax(self.policy.head(h), dim=1)
                 token_B = torch.multinomial(probs_BV, 1).squeeze(1)
             tokens.append(token_B)
-        return torch.stack(tokens, dim=1)
+        return torch.stack(tokens[: space.max_length], dim=1)
 
     def log_probs(self, tokens_BT: Tensor) -> Tensor:
         """Of each token, [B, T]."""
