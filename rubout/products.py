@@ -9,6 +9,9 @@ what it computes is the same float32 product, to rounding.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -31,6 +34,8 @@ def product(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> 
         [M, N].
     """
     assert not (torch.is_grad_enabled() and (left_MK.requires_grad or right_NK.requires_grad))
+    if isinstance(right_NK, nn.Parameter) and (packs := _used.get()):
+        right_NK = packs.of(right_NK)
     if not (right_NK.is_mkldnn or (_is_ours(left_MK) and _is_ours(right_NK) and left_MK.numel())):
         return functional.linear(left_MK, right_NK, bias_N)
     if len(left_MK) == 1:  # a row alone is summed in another order than one among many
@@ -60,6 +65,34 @@ def prepacked(right_NK: Tensor) -> Tensor:
         return right_NK.detach()
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight.default(right_NK.detach())
     return packed
+
+
+class Packs:
+    """Parameters as they were when first multiplied by, `prepacked`.
+
+    For who multiplies by the same ones again and again while nothing changes them.
+    """
+
+    def __init__(self) -> None:
+        self._packed: dict[Tensor, Tensor] = {}
+
+    def of(self, right_NK: Tensor) -> Tensor:
+        """What `prepacked` makes of a parameter, made once."""
+        if right_NK not in self._packed:
+            self._packed[right_NK] = prepacked(right_NK)
+        return self._packed[right_NK]
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Within this context every `product` by a parameter is by the packed one."""
+        before = _used.set(self)
+        try:
+            yield
+        finally:
+            _used.reset(before)
+
+
+_used: ContextVar[Packs | None] = ContextVar("packs", default=None)
 
 
 def rows_at_once(rows: int, columns: int, *, elements: int, least: int) -> int:
@@ -94,7 +127,10 @@ def linear(inputs_MK: Tensor, weight_NK: Tensor, bias_N: Tensor | None = None) -
     if inputs_MK.device.type != "cpu":
         return functional.linear(inputs_MK, weight_NK, bias_N)
     flat_MK = inputs_MK.flatten(0, -2)
-    result: Tensor = _Linear.apply(flat_MK, weight_NK, bias_N)  # type: ignore[no-untyped-call]
+    if torch.is_grad_enabled():
+        result: Tensor = _Linear.apply(flat_MK, weight_NK, bias_N)  # type: ignore[no-untyped-call]
+    else:
+        result = product(flat_MK, weight_NK, bias_N)
     return result.view(*inputs_MK.shape[:-1], weight_NK.shape[0])
 
 

@@ -21,7 +21,7 @@ from rubout.policies.linear_divergence import linear_divergence
 from rubout.policies.linear_scores import linear_likelihood, linear_scores
 from rubout.policies.packing import Packing
 from rubout.policy import Generation, Policy, Scores, Want
-from rubout.products import prepacked, product
+from rubout.products import Packs, product
 from rubout.tape import Tape, replay, with_ends
 from rubout.types import ActionSpace, Legality, Sequences, Trajectories
 
@@ -161,13 +161,15 @@ class NetworkPolicy(Policy):
 
 
 class _NetworkGeneration(Generation):
-    """Keeps the hidden states of the present paths, so that a backspace is a look-up."""
+    """Keeps the hidden states of the present paths, so that a backspace is a look-up.
+
+    The policy's weights are not to change while it types: some are read once and kept.
+    """
 
     def __init__(self, policy: NetworkPolicy, batch_size: int, prompts: Sequences | None) -> None:
         self._policy = policy
-        self._memory = policy.remember(batch_size)
-        weight = policy.head.weight
-        self._weight_AD, device = prepacked(weight), weight.device
+        self._memory, self._packs = policy.remember(batch_size), Packs()
+        weight, device = policy.head.weight, policy.head.weight.device
         # Without a backspace nobody returns to an earlier node: one slot will do.
         self._keeps = policy.space.backspace
         slots = policy.space.max_length + 1 if self._keeps else 1
@@ -186,13 +188,19 @@ class _NetworkGeneration(Generation):
     @torch.no_grad()
     def logits(self, rows_M: Tensor | None = None) -> Tensor:
         """See `Generation.logits`."""
-        return product(self._hidden(rows_M), self._weight_AD, self._policy.head.bias)
+        return product(self._hidden(rows_M), *self._head())
 
     @torch.no_grad()
     def scaled_logits(self, rows_M: Tensor, size: int, factor: float) -> Iterator[Tensor]:
         """See `Generation.scaled_logits`: the few hidden units are multiplied instead."""
-        hidden_MD, bias_A = self._hidden(rows_M) * factor, self._policy.head.bias * factor
-        return (product(part, self._weight_AD, bias_A) for part in torch.split(hidden_MD, size))
+        weight_AD, bias_A = self._head()
+        hidden_MD, scaled_A = self._hidden(rows_M) * factor, bias_A * factor
+        return (product(part, weight_AD, scaled_A) for part in torch.split(hidden_MD, size))
+
+    def _head(self) -> tuple[Tensor, Tensor]:
+        """Its weight, packed, and its bias."""
+        head = self._policy.head
+        return self._packs.of(head.weight), head.bias
 
     def _hidden(self, rows_M: Tensor | None) -> Tensor:
         """The hidden states on which some rows stand: [M, D]."""
@@ -212,10 +220,11 @@ class _NetworkGeneration(Generation):
         if not len(rows):
             return
         depths_B = self._depth_B
-        if len(rows) == len(actions_B):
-            hidden_MD = self._policy.extend(self._memory, None, actions_B, depths_B)
-        else:
-            hidden_MD = self._policy.extend(self._memory, rows, actions_B[rows], depths_B[rows])
+        with self._packs.used():
+            if len(rows) == len(actions_B):
+                hidden_MD = self._policy.extend(self._memory, None, actions_B, depths_B)
+            else:
+                hidden_MD = self._policy.extend(self._memory, rows, actions_B[rows], depths_B[rows])
         if self._keeps:
             self._hidden_BLD[rows, depths_B[rows]] = hidden_MD
         else:
