@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from rubout.products import Linear, linear, prepacked, product, rows_at_once
+from rubout.products import Linear, Packs, linear, prepacked, product, rows_at_once
 
 sizes = st.integers(1, 40)
 
@@ -46,6 +48,38 @@ def test_a_prepacked_matrix_gives_the_same_bits(
 def test_a_prepacked_matrix_is_a_constant() -> None:
     right = torch.randn(5, 4, requires_grad=True)
     assert not product(torch.randn(3, 4), prepacked(right)).requires_grad
+
+
+def test_packs_keep_parameters_as_they_were_where_they_are_used() -> None:
+    torch.manual_seed(0)
+    layer, left, packs = Linear(4, 3), torch.randn(2, 4), Packs()
+    constant = torch.randn(3, 4)  # no parameter
+    with torch.no_grad():
+        before = layer(left)
+        with packs.used():
+            assert layer(left).equal(before)
+            layer.weight.add_(1.0)
+            assert layer(left).equal(before)
+            with Packs().used():
+                assert not layer(left).allclose(before), "packed later"
+            assert layer(left).equal(before)
+            first = product(left, constant)
+            constant.add_(1.0)
+            assert not product(left, constant).allclose(first)
+        changed = layer(left)
+        assert not changed.allclose(before)
+        assert product(left, packs.of(layer.weight), layer.bias).equal(before)
+        with Packs().used():
+            assert layer(left).equal(changed)
+
+
+def test_packs_are_no_thread_of_anothers() -> None:
+    layer, left = Linear(4, 3).requires_grad_(requires_grad=False), torch.randn(2, 4)
+    with Packs().used(), ThreadPoolExecutor(1) as elsewhere:
+        before = layer(left)
+        layer.weight.add_(1.0)
+        assert layer(left).equal(before)
+        assert not elsewhere.submit(layer, left).result().allclose(before)
 
 
 @given(

@@ -126,8 +126,7 @@ def _step(
         _, h, c = _fused(inputs_MD.unsqueeze(0), before, weights)
         return h[0], c[0]
     gates = product(inputs_MD, w_input, b_input + b_hidden).add_(product(h_MH, w_hidden))
-    # All but the results lie in the gates' places, apart in memory: a row's bits are its own.
-    i, f, g, o = gates.chunk(4, dim=1)
+    i, f, g, o = gates.chunk(4, dim=1)  # and all else but the results takes their places
     c = torch.addcmul(f.sigmoid_().mul_(c_MH), i.sigmoid_(), g.tanh_())
     return o.sigmoid_() * torch.tanh(c, out=g), c
 

@@ -32,6 +32,11 @@ def lstm(space: ActionSpace, layers: int = 1) -> Policy:
     return LSTMPolicy(space, LSTMConfig(layers=layers, embedding=6, hidden=7, init_std=0.7))
 
 
+def wide_lstm(space: ActionSpace) -> Policy:
+    """Which steps in another way."""
+    return LSTMPolicy(space, LSTMConfig(layers=2, embedding=256, hidden=256))
+
+
 def transformer(space: ActionSpace) -> Policy:
     policy = TransformerPolicy(space, TransformerConfig(layers=2, width=8, heads=2))
     for parameter in policy.parameters():  # far from uniform, so that differences show
@@ -42,6 +47,7 @@ def transformer(space: ActionSpace) -> Policy:
 POLICIES: dict[str, Callable[[ActionSpace], Policy]] = {
     "lstm": lstm,
     "lstm-2": lambda space: lstm(space, 2),
+    "lstm-wide": wide_lstm,
     "transformer": transformer,
     "constant": lambda space: ConstantPolicy(space, torch.randn(space.size)),
 }
@@ -122,3 +128,19 @@ def test_generation_is_scoring(
     chosen = expected.gather(2, logs.actions_BT.unsqueeze(2)).squeeze(2)
     torch.testing.assert_close(scores.log_probs_BT[meant], chosen[meant], rtol=1e-5, atol=1e-5)
     assert not scores.log_probs_BT[~logs.mask_BT].any()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_is_typed_next_follows_weights_that_changed(policy: str) -> None:
+    space, logs = SPACES["backspace"], logs_of([[1], [2]], [[0, 3], [2, 2]])
+    torch.manual_seed(0)
+    model = POLICIES[policy](space).eval()
+    before, _ = generated(model, logs)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(-1.5)
+    after, _ = generated(model, logs)
+    scores = model.score(logs, {"log_softmax"})
+    assert scores.log_softmax_BTA is not None
+    torch.testing.assert_close(after, scores.log_softmax_BTA, rtol=1e-5, atol=1e-5)
+    assert not after.allclose(before)

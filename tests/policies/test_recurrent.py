@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -185,6 +186,35 @@ def test_a_step_reads_and_writes_its_rows_alone() -> None:
         for name, states in memory.items():
             torch.testing.assert_close(states[[3, 1]], alone[name], rtol=1e-12, atol=1e-12)
             assert not states[[0, 2]].any()
+
+
+@pytest.mark.parametrize(("num_inputs", "hidden"), [(300, 301), (511, 1), (8, 8)])
+def test_a_wide_layer_steps_alike_in_any_company(num_inputs: int, hidden: int) -> None:
+    """By products of its own; it is the recurrence, and a row's bits are a function of the row."""
+    torch.manual_seed(0)
+    made = Recurrent(num_inputs, hidden)
+    nn.init.normal_(made.bias_hh_l0)
+    (weights,) = made.all_weights
+    inputs = torch.randn(3, 67, num_inputs)
+    tape = replay(ActionSpace(3, 3), logs_of([[0, 1]] * 67))
+    wanted = literal(tape, inputs.transpose(0, 1).double(), [each.double() for each in weights])
+
+    def typed(rows: slice, slots: int) -> Tensor:
+        read = inputs[:, rows]
+        memory = blank("a", read.shape[1], slots, weights)
+        depths = (torch.full((read.shape[1],), depth) for depth in range(3))
+        steps = [
+            extend(memory, "a", None, each, depths_M, weights)
+            for each, depths_M in zip(read, depths, strict=True)
+        ]
+        return torch.stack(steps, dim=1)
+
+    with torch.no_grad():
+        whole = typed(slice(None), 1)
+        torch.testing.assert_close(whole.double(), wanted, rtol=1e-5, atol=1e-6)
+        for size, slots in [(67, 4), (1, 1), (16, 4), (33, 1)]:
+            parts = [typed(slice(first, first + size), slots) for first in range(0, 67, size)]
+            assert torch.cat(parts).equal(whole), (size, slots)
 
 
 def test_gradients_of_a_small_tree() -> None:
