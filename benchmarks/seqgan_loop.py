@@ -1,11 +1,10 @@
 """SeqGAN's generator update in a loop: the baselines of `seqgan_update`.
 
 For each completion and each prefix length a pass over the batch: nn.LSTMCell, softmax and
-multinomial, and the discriminator on what comes out. The older codebases (SeqGAN-PyTorch by Zhao,
-TextGAN-PyTorch) compute more in a pass than it needs, which is an option here. The discriminator
-has two forms, which say the same: nn.Conv2d over [B, 1, L, E] with kernels as wide as the embedding
-and a maximum by pooling, as those codebases have it, and nn.Conv1d over [B, E, L]. All products are
-torch's own.
+multinomial, and the discriminator on what comes out. Older codebases compute more in a pass than it
+needs; what SeqGAN-PyTorch (Zi Jian Zhao) does is an option here. The discriminator has two forms,
+which say the same: nn.Conv2d over [B, 1, L, E] with kernels as wide as the embedding and a maximum
+by pooling, as those codebases have it, and nn.Conv1d over [B, E, L]. All products are torch's own.
 """
 
 from __future__ import annotations
@@ -75,8 +74,8 @@ class Loop:
         policy: the generator.
         judge: the discriminator.
         in_vain: whether to take the softmax behind every given token too, and after the last token
-            to step once more and draw what nobody reads, as the older codebases do. (What else they
-            do is left out: gradients are recorded, full sequences are judged again in every pass.)
+            to step once more and draw what nobody reads, as SeqGAN-PyTorch does. (TextGAN-PyTorch
+            does all but the draw. That both judge full sequences once a completion is left out.)
     """
 
     def __init__(self, policy: LSTMPolicy, judge: Judge, *, in_vain: bool = False) -> None:

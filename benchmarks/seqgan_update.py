@@ -4,7 +4,7 @@
 
 Ours types all N completions of every prefix from the policy's memory of the prefix, judges them
 together, and takes one step of the learner. The baselines are loops (`benchmarks.seqgan_loop`): as
-older codebases have it; without what they compute in vain, with their form of the discriminator,
+published; without what is computed in vain there, with the same form of the discriminator,
 nn.Conv2d; and with nn.Conv1d, which is faster. Same policy, same discriminator weights, same batch,
 one thread; that all say the same of the same sequences is asserted, and mean action values are
 printed.

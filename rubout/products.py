@@ -27,7 +27,8 @@ def product(left_MK: Tensor, right_NK: Tensor, bias_N: Tensor | None = None) -> 
 
     Args:
         left_MK: float [M, K], of any strides.
-        right_NK: the same dtype, [N, K], of any strides; or what `prepacked` made of it.
+        right_NK: the same dtype, [N, K], of any strides; or what `prepacked` made of it. Where
+            `Packs` are used, a parameter is read from them.
         bias_N: added to every row, or None.
 
     Returns:
@@ -77,14 +78,14 @@ class Packs:
         self._packed: dict[Tensor, Tensor] = {}
 
     def of(self, right_NK: Tensor) -> Tensor:
-        """What `prepacked` makes of a parameter, made once."""
+        """What `prepacked` makes of a parameter [N, K], made once."""
         if right_NK not in self._packed:
             self._packed[right_NK] = prepacked(right_NK)
         return self._packed[right_NK]
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Within this context every `product` by a parameter is by the packed one."""
+        """Within this context, in this thread, a `product` by a parameter is by the packed one."""
         before = _used.set(self)
         try:
             yield

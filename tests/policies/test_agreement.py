@@ -34,7 +34,7 @@ def lstm(space: ActionSpace, layers: int = 1) -> Policy:
 
 def wide_lstm(space: ActionSpace) -> Policy:
     """Which steps in another way."""
-    return LSTMPolicy(space, LSTMConfig(layers=2, embedding=256, hidden=256))
+    return LSTMPolicy(space, LSTMConfig(layers=2, embedding=320, hidden=320))
 
 
 def transformer(space: ActionSpace) -> Policy:
