@@ -1,9 +1,8 @@
-"""What the machine itself takes, measured in the run that is compared with it."""
+"""What the machine itself takes, by the threads in use, in the run that is compared with it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -17,8 +16,8 @@ ROWS = 128  # of one chunk: the logits of so many states stay in a core's cache
 def product_of(inputs: int, outputs: int, *, constant: bool = False) -> Callable[[], Tensor]:
     """A product of 128 rows with a matrix [outputs, inputs], all of it in the cache.
 
-    The faster of torch's own product and oneDNN's, on this thread; a matrix that is constant is
-    given to oneDNN in the order in which it reads it.
+    The faster of torch's own product and oneDNN's; a matrix that is constant is given to oneDNN in
+    the order in which it reads it.
     """
     left, right = torch.randn(ROWS, inputs), torch.randn(outputs, inputs)
     packed = prepacked(right) if constant else right
@@ -29,7 +28,7 @@ def exponentials_of(elements: int, *, base_two: bool = True) -> Callable[[], Ten
     """One exponential of each element of 128 rows, in the cache.
 
     The fastest of torch.exp2, torch.exp and torch.softmax, which besides sums and divides and yet
-    is often faster than torch.exp, on this thread.
+    is often faster than torch.exp.
 
     Args:
         elements: of a row.
@@ -41,7 +40,6 @@ def exponentials_of(elements: int, *, base_two: bool = True) -> Callable[[], Ten
     return _fastest(*ways, *[lambda: torch.exp2(block, out=out)] * base_two)
 
 
-@cache
 def exponentials_s(elements: int) -> float:
     """Seconds a row of `exponentials_of`."""
     return best(exponentials_of(elements), 30) / ROWS

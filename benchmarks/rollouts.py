@@ -7,8 +7,9 @@ thread. Four tables:
 
 - Sequences a second of one plain process and of two, without Ray, which is what the machine has
   to give; of one actor and of two, each with the next draw at hand (staleness 1), the driver only
-  collecting. All four take turns: medians of the turns, and of the ratios within a round. Target:
-  two actors type at least 1.8 times as much as one, on two cores.
+  collecting. All four take turns, many and short ones, since what a machine gives wavers: medians
+  of the turns, and medians and quartiles of the ratios within a round. Target: two actors type at
+  least 1.8 times as much as one, on two cores.
 - Overlap: one actor, a staleness of 1, and as many rollouts an update as take as long as the
   learner's step while both work. Target: the learner waits for less than 10% of the time.
 - Bytes a sequence takes on the wire, beside the floor of its actions and log-probabilities.
@@ -31,6 +32,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from benchmarks.common import best, machine, print_table
 from benchmarks.fleets import (
     SCALES,
@@ -51,6 +54,19 @@ from rubout.rollout.source import LocalRollouts, RolloutSource
 from rubout.rollout.wire import pack, pack_weights
 from rubout.types import ActionSpace
 
+
+def _ratio(name: str) -> dict[str, tuple[str, str]]:
+    """The columns of a median with its quartiles."""
+    headers = {"": "2 / 1", "_lower": "lower quartile", "_upper": "upper"}
+    return {name + which: (header, ".2f") for which, header in headers.items()}
+
+
+def _quartiles(name: str, ratios: Sequence[float]) -> Figures:
+    """The figures of the same."""
+    lower, middle, upper = np.percentile(ratios, (25, 50, 75))
+    return {name: float(middle), f"{name}_lower": float(lower), f"{name}_upper": float(upper)}
+
+
 # By table: its title, and what each figure is called and how it is written.
 TABLES: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     "speed": (
@@ -59,10 +75,10 @@ TABLES: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
             "batch": ("sequences a part", ".0f"),
             "one_process": ("1 process", ",.0f"),
             "two_processes": ("2 processes", ",.0f"),
-            "scaling_without_ray": ("2 / 1", ".2f"),
+            **_ratio("scaling_without_ray"),
             "one_actor": ("1 actor", ",.0f"),
             "two_actors": ("2 actors", ",.0f"),
-            "scaling": ("2 / 1", ".2f"),
+            **_ratio("scaling"),
             "driver_share": ("driver's share of a core", ".1%"),
         },
     ),
@@ -140,8 +156,8 @@ def speeds(scale: Scale, batch: int) -> Figures:
         **{
             name: median(found) for name, found in zip(names, zip(*turns, strict=True), strict=True)
         },
-        "scaling_without_ray": median(turn[1] / turn[0] for turn in turns),
-        "scaling": median(turn[3] / turn[2] for turn in turns),
+        **_quartiles("scaling_without_ray", [turn[1] / turn[0] for turn in turns]),
+        **_quartiles("scaling", [turn[3] / turn[2] for turn in turns]),
         "driver_share": median(shares[1:]),
     }
 

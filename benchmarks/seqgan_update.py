@@ -6,8 +6,9 @@ Ours types all N completions of every prefix from the policy's memory of the pre
 together, and takes one step of the learner. The baselines are loops (`benchmarks.seqgan_loop`): as
 published; without what is computed in vain there, with the same form of the discriminator,
 nn.Conv2d; and with nn.Conv1d, which is faster. Same policy, same discriminator weights, same batch,
-one thread; that all say the same of the same sequences is asserted, and mean action values are
-printed.
+same threads: one, and with the official CNN also as many as there are cores, which is what torch
+takes where nothing is said. That all say the same of the same sequences is asserted, and mean
+action values are printed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from rubout.learner import Alone, Context
 from rubout.policies.lstm import LSTMConfig, LSTMPolicy
 from rubout.process import set_up
 from rubout.products import product
+from rubout.rollout.environment import num_cpus
 from rubout.rollout.sampler import Request, Sampler
 from rubout.types import ActionSpace, Sequences, Trajectories
 
@@ -105,7 +107,7 @@ class Ours:
 
 @dataclass(frozen=True)
 class Speeds:
-    """What this machine's arithmetic can do, one thread.
+    """What this machine's arithmetic can do, by the threads in use.
 
     Attributes:
         operations: a second, of a large matrix product, by precision.
@@ -173,8 +175,11 @@ def check_same(space: ActionSpace, all_ours: dict[str, Ours]) -> None:
         torch.testing.assert_close(found_B, expected_B, rtol=size, atol=size)
 
 
-def measure(scale: dict[str, int], filters: Any, precisions: tuple[Any, ...]) -> dict[str, Any]:
-    """Seconds of both loops and of ours in each precision, and where ours go."""
+def measure(
+    scale: dict[str, int], filters: Any, precisions: tuple[Any, ...], threads: int
+) -> dict[str, Any]:
+    """Seconds of all loops and of ours in each precision, and where ours go."""
+    torch.set_num_threads(threads)
     space = ActionSpace(scale["vocabulary"], scale["length"], eos=False)
     size = scale["batch"], scale["completions"]
     options = {name: DiscriminatorConfig(filters=filters, precision=name) for name in precisions}
@@ -197,8 +202,11 @@ def measure(scale: dict[str, int], filters: Any, precisions: tuple[Any, ...]) ->
             seconds[name].append(time.perf_counter() - began)
     shared = {name: median(found[1:]) for name, found in seconds.items()}
     shared["loop_value"] = values["Conv2d"][0]  # the first are of the same weights
+    with_threads = "1 thread" if threads == 1 else f"{threads} threads"
     return {
-        f"{filters} CNN, {name}": shared | _figures(ours, size) | {"value": values[name][0]}
+        f"{filters} CNN, {name}, {with_threads}": shared
+        | _figures(ours, size)
+        | {"value": values[name][0]}
         for name, ours in all_ours.items()
     }
 
@@ -233,7 +241,7 @@ def print_all(scale: dict[str, int], results: dict[str, dict[str, float]]) -> No
     names = [f"loop, {name}" for name in LOOPS], [f"times {name}" for name in LOOPS]
     header = ["", *names[0], "ours", *names[1]]
     print_table(
-        f"one generator update, {scale}, 1 thread",
+        f"one generator update, {scale}",
         [*header, "loop's mean value", "ours"],
         rows,
     )
@@ -265,8 +273,9 @@ def main() -> None:
     options = parser.parse_args()
     set_up(1)
     scale = SCALES[options.scale]
-    results = measure(scale, "small", ("float32",))
-    results |= measure(scale, "official", ("float32", "bfloat16"))
+    results = measure(scale, "small", ("float32",), 1)
+    for threads in sorted({1, num_cpus()}):
+        results |= measure(scale, "official", ("float32", "bfloat16"), threads)
     print_all(scale, results)
     print(machine())
     if options.json:
