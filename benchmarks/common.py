@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from rubout.evaluation.estimate import over_seeds
@@ -25,6 +26,12 @@ def interval(values: Sequence[float]) -> str:
 def paired(ones: Sequence[float], others: Sequence[float]) -> str:
     """The interval of the differences, seed by seed."""
     return interval([one - other for one, other in zip(ones, others, strict=True)])
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """The lower one, the median and the upper one."""
+    lower, middle, upper = np.percentile(values, (25, 50, 75)).tolist()
+    return lower, middle, upper
 
 
 def best(work: Callable[[], object], times: int = 3) -> float:

@@ -32,9 +32,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
-from benchmarks.common import best, machine, print_table
+from benchmarks.common import best, machine, print_table, quartiles
 from benchmarks.fleets import (
     SCALES,
     WARM,
@@ -63,8 +61,8 @@ def _ratio(name: str) -> dict[str, tuple[str, str]]:
 
 def _quartiles(name: str, ratios: Sequence[float]) -> Figures:
     """The figures of the same."""
-    lower, middle, upper = np.percentile(ratios, (25, 50, 75))
-    return {name: float(middle), f"{name}_lower": float(lower), f"{name}_upper": float(upper)}
+    lower, middle, upper = quartiles(ratios)
+    return {name: middle, f"{name}_lower": lower, f"{name}_upper": upper}
 
 
 # By table: its title, and what each figure is called and how it is written.

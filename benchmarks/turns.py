@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from statistics import median
 from subprocess import PIPE, Popen
 
+from benchmarks.common import quartiles
+
 
 @dataclass(frozen=True)
 class Turns:
     """What some programs printed.
 
     Attributes:
-        ready: of each, its first figure.
+        ready: of each, its first figure in its first process.
         taken: for each turn, the figure of each.
     """
 
@@ -28,13 +30,19 @@ class Turns:
     taken: list[dict[str, float]]
 
     @staticmethod
-    def of(programs: Mapping[str, Sequence[str]], turns: int) -> Turns:
+    def of(programs: Mapping[str, Sequence[str]], turns: int, starts: int = 1) -> Turns:
         """Start all of them, and give each so many turns, after one that is not counted.
 
         Args:
             programs: the commands, by name.
             turns: of each.
+            starts: how often to do so, where the speed of a program is a process's own luck.
         """
+        lives = [Turns._of_one_start(programs, turns) for _ in range(starts)]
+        return Turns(lives[0].ready, [turn for life in lives for turn in life.taken])
+
+    @staticmethod
+    def _of_one_start(programs: Mapping[str, Sequence[str]], turns: int) -> Turns:
         with ExitStack() as stack:
             processes = {
                 name: stack.enter_context(Popen(words, stdin=PIPE, stdout=PIPE, text=True))
@@ -63,7 +71,11 @@ class Turns:
 
     def ratio(self, name: str, over: str) -> float:
         """The median over the turns of one program's figure over another's."""
-        return median(turn[name] / turn[over] for turn in self.taken)
+        return self.quartiles(name, over)[1]
+
+    def quartiles(self, name: str, over: str) -> tuple[float, float, float]:
+        """The lower quartile of the same, the median and the upper quartile."""
+        return quartiles([turn[name] / turn[over] for turn in self.taken])
 
 
 def take_turns(ready: float, turn: Callable[[], float]) -> None:
