@@ -17,8 +17,8 @@ of ours does.
 
 Each has a process of its own, and they take turns of a few updates, so that whatever else the
 machine does meets all of them: seconds are the median turn's, ratios the median and the quartiles
-of the turns'. How the system hands out pages to the plain forms is settled when a process starts
-and makes one of them a half slower than another, so that each is started several times.
+of the turns'. The plain forms' speed differs by a third from one start of the same program to the
+next, so that each is started several times.
 Peak memory is how far the largest resident set of one update (Linux: VmHWM, reset before) exceeds
 what was resident before it.
 """
