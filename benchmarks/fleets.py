@@ -30,7 +30,8 @@ class Scale:
         parts: of one draw of the overlapped loop.
         drawn: sequences of one draw where speed is measured.
         draws: of one actor in its turn; two have twice as many.
-        rounds: of turns.
+        starts: of all processes and actors.
+        rounds: of turns after each start.
         learned: sequences of a learner's step.
         updates: of the overlapped loop.
         widths: units of the LSTMs whose weights are published.
@@ -43,6 +44,7 @@ class Scale:
     parts: int
     drawn: int
     draws: int
+    starts: int
     rounds: int
     learned: int
     updates: int
@@ -50,8 +52,8 @@ class Scale:
 
 
 SCALES = {
-    "smoke": Scale(50, 6, 8, (8,), 8, 16, 2, 1, 16, 4, (8,)),
-    "cpu": Scale(5000, 20, 32, (1024, 256, 64), 32, 4096, 2, 24, 2048, 20, (32, 256, 1024)),
+    "smoke": Scale(50, 6, 8, (8,), 8, 16, 2, 1, 1, 16, 4, (8,)),
+    "cpu": Scale(5000, 20, 32, (1024, 256, 64), 32, 4096, 2, 6, 4, 2048, 20, (32, 256, 1024)),
 }
 
 

@@ -7,9 +7,10 @@ thread. Four tables:
 
 - Sequences a second of one plain process and of two, without Ray, which is what the machine has
   to give; of one actor and of two, each with the next draw at hand (staleness 1), the driver only
-  collecting. All four take turns, many and short ones, since what a machine gives wavers: medians
-  of the turns, and medians and quartiles of the ratios within a round. Target: two actors type at
-  least 1.8 times as much as one, on two cores.
+  collecting. All four take turns, many and short ones, since what a machine gives wavers, and are
+  started several times, since the speed of a process differs from start to start: medians of the
+  turns, and medians and quartiles of the ratios within a round. Target: two actors type at least
+  1.8 times as much as one, on two cores.
 - Overlap: one actor, a staleness of 1, and as many rollouts an update as take as long as the
   learner's step while both work. Target: the learner waits for less than 10% of the time.
 - Bytes a sequence takes on the wire, beside the floor of its actions and log-probabilities.
@@ -125,10 +126,26 @@ def stream(source: RolloutSource, sequences: int, draws: int) -> float:
 
 def speeds(scale: Scale, batch: int) -> Figures:
     """All four, in turns."""
+    found = [turn for _ in range(scale.starts) for turn in one_start(scale, batch)]
+    names = ("one_process", "two_processes", "one_actor", "two_actors", "driver_share")
+    return {
+        "batch": batch,
+        **{name: median(turn[name] for turn in found) for name in names},
+        **_quartiles("scaling_without_ray", _two_over_one(found, "process", "processes")),
+        **_quartiles("scaling", _two_over_one(found, "actor", "actors")),
+    }
+
+
+def _two_over_one(found: Sequence[Figures], one: str, two: str) -> list[float]:
+    """The ratio of each turn."""
+    return [turn[f"two_{two}"] / turn[f"one_{one}"] for turn in found]
+
+
+def one_start(scale: Scale, batch: int) -> list[Figures]:
+    """The turns after all four were started, the first of which is not counted."""
     spec = spec_of(scale, batch)
     policy = policy_of(spec)
-    turns: list[tuple[float, ...]] = []
-    shares = []
+    found: list[Figures] = []
     with (
         closing(PlainProcesses(spec, 1)) as alone,
         closing(PlainProcesses(spec, 2)) as pair,
@@ -139,25 +156,18 @@ def speeds(scale: Scale, batch: int) -> Figures:
         for fleet in (one, two):
             fleet.publish(0, {"policy": policy})
             assert drawn(fleet, 2 * batch).actions_BT.equal(expected.actions_BT)
+        in_turn = scale.drawn * scale.draws
         for _ in range(scale.rounds + 1):
-            in_turn = scale.drawn * scale.draws
-            without = [processes.rate(in_turn) for processes in (alone, pair)]
-            first = stream(one, scale.drawn, scale.draws)
+            turn = {
+                "one_process": alone.rate(in_turn),
+                "two_processes": pair.rate(in_turn),
+                "one_actor": stream(one, scale.drawn, scale.draws),
+            }
             began, cpu = time.perf_counter(), time.process_time()
-            second = stream(two, scale.drawn, 2 * scale.draws)
-            shares.append((time.process_time() - cpu) / (time.perf_counter() - began))
-            turns.append((*without, first, second))
-    turns = turns[1:]
-    names = ("one_process", "two_processes", "one_actor", "two_actors")
-    return {
-        "batch": batch,
-        **{
-            name: median(found) for name, found in zip(names, zip(*turns, strict=True), strict=True)
-        },
-        **_quartiles("scaling_without_ray", [turn[1] / turn[0] for turn in turns]),
-        **_quartiles("scaling", [turn[3] / turn[2] for turn in turns]),
-        "driver_share": median(shares[1:]),
-    }
+            turn["two_actors"] = stream(two, scale.drawn, 2 * scale.draws)
+            turn["driver_share"] = (time.process_time() - cpu) / (time.perf_counter() - began)
+            found.append(turn)
+    return found[1:]
 
 
 def wire(scale: Scale, batch: int) -> Figures:
