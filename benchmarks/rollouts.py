@@ -131,18 +131,15 @@ def speeds(scale: Scale, batch: int) -> Figures:
     return {
         "batch": batch,
         **{name: median(turn[name] for turn in found) for name in names},
-        **_quartiles("scaling_without_ray", _two_over_one(found, "process", "processes")),
-        **_quartiles("scaling", _two_over_one(found, "actor", "actors")),
+        **_quartiles(
+            "scaling_without_ray", [turn["two_processes"] / turn["one_process"] for turn in found]
+        ),
+        **_quartiles("scaling", [turn["two_actors"] / turn["one_actor"] for turn in found]),
     }
 
 
-def _two_over_one(found: Sequence[Figures], one: str, two: str) -> list[float]:
-    """The ratio of each turn."""
-    return [turn[f"two_{two}"] / turn[f"one_{one}"] for turn in found]
-
-
 def one_start(scale: Scale, batch: int) -> list[Figures]:
-    """The turns after all four were started, the first of which is not counted."""
+    """Start all four: what they typed in each turn, sequences a second; the first is left out."""
     spec = spec_of(scale, batch)
     policy = policy_of(spec)
     found: list[Figures] = []

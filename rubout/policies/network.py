@@ -260,7 +260,7 @@ def _hidden(states: Packing, tape: Tape, hidden_BND: Tensor) -> Tensor:
     """The hidden states [M, D] of the nodes on which some states of a tape stand."""
     num_states, num_nodes = states.shape[1], hidden_BND.shape[1]
     first_M = states.places_M // num_states * num_nodes
-    return hidden_BND.flatten(0, 1)[first_M + states.pack(tape.states_BS)]
+    return hidden_BND.flatten(0, 1).index_select(0, first_M + states.pack(tape.states_BS))
 
 
 def _legality(states: Packing, tape: Tape) -> Legality:
